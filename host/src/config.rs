@@ -1,0 +1,230 @@
+//! What the configuration means: checked, complete, with every default filled in.
+//!
+//! [`raw`] walks the TOML text with its positions and collects every fault as a [`Diagnostic`]; only a text without
+//! faults becomes a [`Config`]. Nothing here opens a socket or loads a module.
+//!
+//! **Invariant:** a `Config` is consistent: every name it refers to exists in it.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+mod diagnostic;
+mod raw;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use raw::{parse, read};
+
+/// A whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Worker threads.
+    pub workers: usize,
+    /// The admin listener.
+    pub admin: Admin,
+    /// How a shutdown goes.
+    pub drain: Drain,
+    /// Where traffic comes in.
+    pub listeners: Vec<Listener>,
+    /// Filters by name.
+    pub filters: BTreeMap<Arc<str>, Filter>,
+    /// Routes, first match wins.
+    pub routes: Vec<Route>,
+    /// Upstreams by name.
+    pub upstreams: BTreeMap<Arc<str>, Upstream>,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`: default `127.0.0.1:9901`.
+    pub listen: SocketAddr,
+}
+
+/// `drain_delay`, `drain_timeout`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// From SIGTERM (readiness fails) until the listeners close. Default 0 s.
+    pub delay: Duration,
+    /// From SIGTERM until the process ends whatever is still running. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// `[[listeners]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// `name`: unique.
+    pub name: Arc<str>,
+    /// `listen`: unique.
+    pub listen: SocketAddr,
+    /// `forwarded_headers`: what happens to the client's `X-Forwarded-*`.
+    pub forwarded_headers: ForwardedHeaders,
+    /// `limits`
+    pub limits: ListenerLimits,
+}
+
+/// `forwarded_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedHeaders {
+    /// `"replace"` (default): the client is not trusted; its headers are overwritten.
+    Replace,
+    /// `"append"`: the client is a trusted proxy; its `X-Forwarded-For` is extended, `-Proto` and `-Host` are kept.
+    Append,
+}
+
+/// `limits` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// `max_header_bytes`: a whole request head. Default 64 KiB, at least 8 KiB.
+    pub max_header_bytes: usize,
+    /// `max_headers`: header fields in a request. Default 100.
+    pub max_headers: usize,
+    /// `max_body_bytes`: a request body; none by default.
+    pub max_body_bytes: Option<u64>,
+    /// `header_timeout`: from the first byte (or accept) to the whole head. Default 10 s.
+    pub header_timeout: Duration,
+    /// `idle_timeout`: a kept-alive connection between requests. Default 75 s.
+    pub idle_timeout: Duration,
+}
+
+/// `[filters.NAME]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Filter {
+    /// `module`
+    pub module: ModuleSource,
+    /// `on_error`: default deny.
+    pub on_error: OnError,
+    /// `isolation`: default worker.
+    pub isolation: Isolation,
+    /// `limits`
+    pub limits: FilterLimits,
+    /// `config`, as compact JSON; `{}` when absent.
+    pub config: Arc<str>,
+}
+
+/// Where a filter's module comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// `builtin:NAME`
+    Builtin(String),
+    /// A path; relative ones are already joined to the configuration file's folder.
+    File(PathBuf),
+}
+
+/// What an exchange gets when a filter faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// 503.
+    Deny,
+    /// As if the filter were not there.
+    Bypass,
+}
+
+/// How many exchanges share an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// All exchanges of a worker.
+    Worker,
+    /// One.
+    Exchange,
+}
+
+/// `limits` of a filter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FilterLimits {
+    /// `memory`: linear memory of one instance, bytes. Default 16 MiB.
+    pub memory_bytes: usize,
+    /// `cpu_per_call`: CPU time of one guest call. Default 10 ms.
+    pub cpu_per_call: Duration,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// `name`: unique; default `route-N`, counted from 1.
+    pub name: Arc<str>,
+    /// `match`: all of it must hold; empty matches everything.
+    pub matches: RouteMatch,
+    /// `filters`: names, outermost first.
+    pub filters: Vec<Arc<str>>,
+    /// `upstream`: at least one; a single one has weight 1.
+    pub upstreams: Vec<WeightedUpstream>,
+    /// `timeout` of the whole exchange; none by default.
+    pub timeout: Option<Duration>,
+    /// `replay_limit`: request body bytes kept for another Run. Default 64 KiB.
+    pub replay_limit: usize,
+}
+
+/// `match`
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteMatch {
+    /// `listener`: a listener's name.
+    pub listener: Option<Arc<str>>,
+    /// `host`: one pattern or a list.
+    pub hosts: Vec<HostMatch>,
+    /// `path`: the whole path.
+    pub path: Option<String>,
+    /// `path_prefix`: whole segments: `/v1` matches `/v1` and `/v1/x`, not `/v10`.
+    pub path_prefix: Option<String>,
+    /// `methods`; empty matches all.
+    pub methods: Vec<http::Method>,
+    /// `headers`: name to exact value.
+    pub headers: Vec<(http::HeaderName, String)>,
+    /// `query`: parameter to exact value.
+    pub query: Vec<(String, String)>,
+}
+
+/// A host pattern; lower case, without port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostMatch {
+    /// `orders.example`
+    Exact(String),
+    /// `*.example`: the stored text is `.example`; at least one label must stand before it.
+    Suffix(String),
+}
+
+/// An upstream and its share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightedUpstream {
+    /// The upstream's name.
+    pub name: Arc<str>,
+    /// Its share: weight / sum of weights. 0 gets nothing.
+    pub weight: u32,
+}
+
+/// `[upstreams.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// `endpoints`: at least one.
+    pub endpoints: Vec<SocketAddr>,
+    /// `load_balancing`: default least_request.
+    pub load_balancing: LoadBalancing,
+    /// `protocol`: default http1.
+    pub protocol: Protocol,
+    /// `connect_timeout`: default 1 s.
+    pub connect_timeout: Duration,
+    /// `response_timeout`: from the request's dispatch to the response head. Default 60 s.
+    pub response_timeout: Duration,
+    /// `idle_timeout`: a pooled connection without a request. Default 60 s.
+    pub idle_timeout: Duration,
+    /// `max_connections` per endpoint, divided among the workers, rounded up. Default 1024.
+    pub max_connections: usize,
+}
+
+/// `load_balancing`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBalancing {
+    /// In turn.
+    RoundRobin,
+    /// The less busy of two random endpoints.
+    LeastRequest,
+    /// At random.
+    Random,
+}
+
+/// `protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}

@@ -1,0 +1,5 @@
+//! The life of one request.
+
+mod info;
+
+pub use info::{ExchangeInfo, Variables};

@@ -1,0 +1,328 @@
+//! Writing and reading the fields of a message.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+const FIELD_HEADER: usize = 6;
+const PAIR_HEADER: usize = 4;
+
+/// Something a message can be written to.
+pub trait Sink {
+    /// Appends the bytes, all or none.
+    ///
+    /// # Errors
+    /// [`Overflow`] when they do not fit.
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow>;
+}
+
+impl Sink for Vec<u8> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// A sink over a fixed slice, such as a region of a guest's memory.
+#[derive(Debug)]
+pub struct SliceSink<'a> {
+    slice: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> SliceSink<'a> {
+    /// An empty message at the start of `slice`.
+    #[must_use]
+    pub fn new(slice: &'a mut [u8]) -> Self {
+        Self { slice, len: 0 }
+    }
+
+    /// The bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.len
+    }
+}
+
+impl Sink for SliceSink<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        let end = self.len.checked_add(bytes.len()).ok_or(Overflow)?;
+        let room = self.slice.get_mut(self.len..end).ok_or(Overflow)?;
+        room.copy_from_slice(bytes);
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// The message does not fit its sink, or one field exceeds 4 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("message does not fit its buffer")
+    }
+}
+
+impl core::error::Error for Overflow {}
+
+/// Writes fields to a sink.
+#[derive(Debug)]
+pub struct Writer<'a, S: Sink> {
+    sink: &'a mut S,
+}
+
+impl<'a, S: Sink> Writer<'a, S> {
+    /// A writer that appends to `sink`.
+    #[must_use]
+    pub fn new(sink: &'a mut S) -> Self {
+        Self { sink }
+    }
+
+    /// The `u32` verdict that opens an answer message.
+    ///
+    /// # Errors
+    /// [`Overflow`] when the sink is full, as for every method here.
+    #[inline]
+    pub fn verdict(&mut self, verdict: crate::Verdict) -> Result<(), Overflow> {
+        self.sink.put(&verdict.code().to_le_bytes())
+    }
+
+    /// A field of raw bytes.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn bytes(&mut self, tag: u16, payload: &[u8]) -> Result<(), Overflow> {
+        self.header(tag, payload.len())?;
+        self.sink.put(payload)
+    }
+
+    /// A field of two byte strings.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn pair(&mut self, tag: u16, name: &[u8], value: &[u8]) -> Result<(), Overflow> {
+        let name_len = u32::try_from(name.len()).map_err(|_| Overflow)?;
+        let len = PAIR_HEADER.checked_add(name.len()).and_then(|len| len.checked_add(value.len()));
+        let len = u32::try_from(len.ok_or(Overflow)?).map_err(|_| Overflow)?;
+        let mut head = [0; FIELD_HEADER + PAIR_HEADER];
+        head[..2].copy_from_slice(&tag.to_le_bytes());
+        head[2..6].copy_from_slice(&len.to_le_bytes());
+        head[6..].copy_from_slice(&name_len.to_le_bytes());
+        self.sink.put(&head)?;
+        self.sink.put(name)?;
+        self.sink.put(value)
+    }
+
+    /// A 16-bit field.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn u16(&mut self, tag: u16, value: u16) -> Result<(), Overflow> {
+        self.bytes(tag, &value.to_le_bytes())
+    }
+
+    /// A 32-bit field.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn u32(&mut self, tag: u16, value: u32) -> Result<(), Overflow> {
+        self.bytes(tag, &value.to_le_bytes())
+    }
+
+    /// A 64-bit field.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn u64(&mut self, tag: u16, value: u64) -> Result<(), Overflow> {
+        self.bytes(tag, &value.to_le_bytes())
+    }
+
+    /// A duration, in whole microseconds, rounded up so that a short one does not become none; saturating.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    pub fn duration(&mut self, tag: u16, value: core::time::Duration) -> Result<(), Overflow> {
+        let micros = value.as_nanos().div_ceil(1000);
+        self.u64(tag, u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    #[inline]
+    fn header(&mut self, tag: u16, len: usize) -> Result<(), Overflow> {
+        let len = u32::try_from(len).map_err(|_| Overflow)?;
+        let mut head = [0; FIELD_HEADER];
+        head[..2].copy_from_slice(&tag.to_le_bytes());
+        head[2..].copy_from_slice(&len.to_le_bytes());
+        self.sink.put(&head)
+    }
+}
+
+/// A message that does not follow the format: why, and the offset of the field in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// A field's header or payload runs past the end of the message.
+    Truncated {
+        /// Where in the message, bytes.
+        offset: usize,
+    },
+    /// A field's payload has another length than its kind needs.
+    Length {
+        /// The field's tag.
+        tag: u16,
+        /// The payload's length, bytes.
+        len: usize,
+    },
+    /// A text is not UTF-8.
+    Text {
+        /// The field's tag.
+        tag: u16,
+    },
+    /// A number stands for nothing.
+    Code(crate::UnknownCode),
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { offset } => write!(f, "field at byte {offset} runs past the end of the message"),
+            Self::Length { tag, len } => write!(f, "field {tag} has a payload of {len} bytes"),
+            Self::Text { tag } => write!(f, "field {tag} is not UTF-8"),
+            Self::Code(code) => code.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Malformed {}
+
+impl From<crate::UnknownCode> for Malformed {
+    fn from(code: crate::UnknownCode) -> Self {
+        Self::Code(code)
+    }
+}
+
+/// One field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// What it is: a constant of [`tag`](crate::tag), or one of a later version.
+    pub tag: u16,
+    /// Its bytes.
+    pub payload: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// The two byte strings of a pair.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] when the payload is too short for the name it announces.
+    #[inline]
+    pub fn pair(&self) -> Result<(&'a [u8], &'a [u8]), Malformed> {
+        let short = Malformed::Length { tag: self.tag, len: self.payload.len() };
+        let (name_len, rest) = self.payload.split_first_chunk::<PAIR_HEADER>().ok_or(short)?;
+        let name_len = u32::from_le_bytes(*name_len) as usize;
+        rest.split_at_checked(name_len).ok_or(short)
+    }
+
+    /// The payload as text.
+    ///
+    /// # Errors
+    /// [`Malformed::Text`].
+    pub fn text(&self) -> Result<&'a str, Malformed> {
+        core::str::from_utf8(self.payload).map_err(|_| Malformed::Text { tag: self.tag })
+    }
+
+    /// A 16-bit integer.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] when the payload is not 2 bytes.
+    pub fn u16(&self) -> Result<u16, Malformed> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    /// A 32-bit integer.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] when the payload is not 4 bytes.
+    pub fn u32(&self) -> Result<u32, Malformed> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    /// A 64-bit integer.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] when the payload is not 8 bytes.
+    pub fn u64(&self) -> Result<u64, Malformed> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A duration.
+    ///
+    /// # Errors
+    /// [`Malformed::Length`] when the payload is not 8 bytes.
+    pub fn duration(&self) -> Result<core::time::Duration, Malformed> {
+        self.u64().map(core::time::Duration::from_micros)
+    }
+
+    fn array<const N: usize>(&self) -> Result<[u8; N], Malformed> {
+        self.payload.try_into().map_err(|_| Malformed::Length { tag: self.tag, len: self.payload.len() })
+    }
+}
+
+/// Walks the fields of a message. Yields one error at most, then ends.
+#[derive(Debug, Clone)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `message`.
+    #[must_use]
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { rest: message, offset: 0 }
+    }
+
+    /// The verdict and the fields of an answer message.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the message is shorter than a verdict or the verdict is unknown.
+    pub fn of_answer(message: &'a [u8]) -> Result<(crate::Verdict, Self), Malformed> {
+        let (code, rest) = message.split_first_chunk::<4>().ok_or(Malformed::Truncated { offset: 0 })?;
+        let verdict = crate::Verdict::try_from(u32::from_le_bytes(*code))?;
+        Ok((verdict, Self { rest, offset: 4 }))
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let Some((head, rest)) = self.rest.split_first_chunk::<FIELD_HEADER>() else {
+            return Some(self.truncated());
+        };
+        let [tag_low, tag_high, a, b, c, d] = *head;
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        let Some((payload, rest)) = rest.split_at_checked(len) else {
+            return Some(self.truncated());
+        };
+        self.rest = rest;
+        self.offset += FIELD_HEADER + len;
+        Some(Ok(Field { tag: u16::from_le_bytes([tag_low, tag_high]), payload }))
+    }
+}
+
+impl Fields<'_> {
+    fn truncated<T>(&mut self) -> Result<T, Malformed> {
+        self.rest = &[];
+        Err(Malformed::Truncated { offset: self.offset })
+    }
+}
