@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time
 
 mod diagnostic;
 mod document;
+mod effective;
 mod filter;
 mod json;
 mod keys;
@@ -23,6 +24,7 @@ mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
+pub use effective::effective;
 
 /// Where in the text the parts stand that only later steps can judge.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -245,7 +245,8 @@ mod tests {
     #[test]
     fn a_diagnostic_reads_like_rustc() {
         let fault = at("x = 1\nload = 2\n", 6, 10).error("unknown key `load`").with_help("did you mean `loud`?");
-        let expected = "error: unknown key `load`\n --> a.toml:2:1\n  |\n2 | load = 2\n  | ^^^^\n  = help: did you mean `loud`?\n";
+        let expected =
+            "error: unknown key `load`\n --> a.toml:2:1\n  |\n2 | load = 2\n  | ^^^^\n  = help: did you mean `loud`?\n";
         assert_eq!(fault.to_string(), expected);
     }
 

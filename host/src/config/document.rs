@@ -87,7 +87,8 @@ fn drain(root: &Table<'_>) -> Drain {
     let timeout = root.read("drain_timeout", duration).unwrap_or(Duration::from_secs(30));
     if timeout <= delay {
         let message = "`drain_timeout` must be longer than `drain_delay`: it counts from the same moment";
-        let help = format!("now: drain_delay = \"{}\", drain_timeout = \"{}\"", duration_text(delay), duration_text(timeout));
+        let help =
+            format!("now: drain_delay = \"{}\", drain_timeout = \"{}\"", duration_text(delay), duration_text(timeout));
         let at = root.get("drain_timeout").or_else(|| root.get("drain_delay"));
         at.inspect(|value| value.report(Fault::new(message).help(help)));
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use super::{
     Filter, FilterLimits, FilterLocation, Isolation, ModuleSource, OnError, json, keys,
     raw::{Fault, Table, Value},
-    value::{check_name, duration_within, one_of, size_text, size_in_memory},
+    value::{check_name, duration_within, one_of, size_in_memory, size_text},
 };
 
 /// The unit of linear memory.
@@ -21,7 +21,9 @@ type Locations = BTreeMap<Arc<str>, FilterLocation>;
 /// `[filters]`
 pub(super) fn filters(root: &Table<'_>) -> (Filters, Locations) {
     let (mut filters, mut locations) = (Filters::new(), Locations::new());
-    for (key, value) in root.get("filters").and_then(|value| value.open()).map(|table| table.entries()).unwrap_or_default() {
+    for (key, value) in
+        root.get("filters").and_then(|value| value.open()).map(|table| table.entries()).unwrap_or_default()
+    {
         check_name(key.name).unwrap_or_else(|fault| key.report(fault));
         let Some(table) = value.table(&keys::FILTER) else { continue };
         let name: Arc<str> = key.name.into();
@@ -39,10 +41,10 @@ fn location(table: &Table<'_>) -> FilterLocation {
 }
 
 fn filter(table: &Table<'_>) -> Option<Filter> {
-    let on_error = table.read("on_error", |value| one_of(value, &[("deny", OnError::Deny), ("bypass", OnError::Bypass)]));
-    let isolation = table.read("isolation", |value| {
-        one_of(value, &[("worker", Isolation::Worker), ("exchange", Isolation::Exchange)])
-    });
+    let on_error =
+        table.read("on_error", |value| one_of(value, &[("deny", OnError::Deny), ("bypass", OnError::Bypass)]));
+    let isolation = table
+        .read("isolation", |value| one_of(value, &[("worker", Isolation::Worker), ("exchange", Isolation::Exchange)]));
     let limits = limits(table);
     let config = table.get("config").map_or_else(|| "{}".into(), |value| config(&value));
     let module = table.required("module").and_then(|value| value.read(module));

@@ -39,6 +39,7 @@ fn integer(number: &DeInteger<'_>) -> Result<i64, Fault> {
 
 fn float(number: &DeFloat<'_>) -> Result<Number, Fault> {
     let parsed = number.as_str().parse().ok().and_then(Number::from_f64);
-    let not_json = || Fault::new(format!("{} cannot be given to a filter", quoted(number.as_str()))).help("write a finite number");
+    let not_json =
+        || Fault::new(format!("{} cannot be given to a filter", quoted(number.as_str()))).help("write a finite number");
     parsed.ok_or_else(not_json)
 }

@@ -40,7 +40,9 @@ mod tests {
     /// The names in the first column of the tables below the heading `## TITLE`.
     fn documented(title: &str) -> Vec<&'static str> {
         let text = include_str!("../../CONFIG.md");
-        let chapter = text.split("\n## ").find(|chapter| chapter.lines().next() == Some(title));
+        let chapter = text
+            .split("\n## ")
+            .find(|chapter| chapter.lines().next().is_some_and(|heading| heading.eq_ignore_ascii_case(title)));
         let chapter = chapter.unwrap_or_else(|| panic!("CONFIG.md has no heading `## {title}`"));
         let rows = chapter.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
         rows.map(|(key, _)| key).collect()

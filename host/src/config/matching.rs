@@ -21,7 +21,10 @@ pub(super) fn route_match(value: &Value<'_>, listeners: &[&str]) -> RouteMatch {
     }
     RouteMatch {
         listener: table.read("listener", |value| reference(value, "listener", listeners)).map(Into::into),
-        hosts: table.get("host").map(|value| many(&value, "a host pattern or a list of them", host)).unwrap_or_default(),
+        hosts: table
+            .get("host")
+            .map(|value| many(&value, "a host pattern or a list of them", host))
+            .unwrap_or_default(),
         path: path.and_then(|value| value.read(self::path)).map(Into::into),
         path_prefix: path_prefix.and_then(|value| value.read(self::path)).map(without_trailing_slash),
         methods: table.get("methods").map(|value| many(&value, "a list of methods", method)).unwrap_or_default(),
@@ -128,7 +131,9 @@ fn header_value(value: &Value<'_>) -> Result<String, Fault> {
     let text = value.text("a string")?;
     let valid = HeaderValue::from_str(text).is_ok() && text.trim() == text;
     let help = "allowed: printable text without spaces at its ends";
-    valid.then(|| text.to_owned()).ok_or_else(|| Fault::new(format!("{} is not a header value", quoted(text))).help(help))
+    valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| Fault::new(format!("{} is not a header value", quoted(text))).help(help))
 }
 
 fn query(value: &Value<'_>) -> Vec<(String, String)> {

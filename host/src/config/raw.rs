@@ -154,7 +154,8 @@ impl<'a> Value<'a> {
         let Some(array) = self.read(|value| value.inner.as_array().ok_or_else(|| value.expected(what))) else {
             return Vec::new();
         };
-        let item = |(n, item): (usize, &'a Spanned<DeValue<'a>>)| Value::new(self.source, format!("{}[{n}]", self.path), item);
+        let item =
+            |(n, item): (usize, &'a Spanned<DeValue<'a>>)| Value::new(self.source, format!("{}[{n}]", self.path), item);
         array.iter().enumerate().map(item).collect()
     }
 
@@ -183,7 +184,8 @@ impl<'a> Table<'a> {
 
     fn refuse_unknown_keys(&self, section: &keys::Section) {
         for key in self.inner.keys().filter(|key| !section.keys.contains(&key.get_ref().as_ref())) {
-            let within = if self.path.is_empty() { "at the top level".into() } else { format!("in {}", quoted(&self.path)) };
+            let within =
+                if self.path.is_empty() { "at the top level".into() } else { format!("in {}", quoted(&self.path)) };
             let message = format!("unknown key {} {within}", quoted(key.get_ref()));
             self.source.report(key.span(), Fault::new(message).help(unknown_key_help(key.get_ref(), section)));
         }

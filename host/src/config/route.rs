@@ -90,7 +90,8 @@ fn check_shares(value: &Value<'_>, shares: &[WeightedUpstream], listed: usize) {
 }
 
 fn share(table: &Table<'_>, names: &Names<'_>) -> Option<WeightedUpstream> {
-    let name = table.required("name").and_then(|value| value.read(|value| reference(value, "upstream", &names.upstreams)));
+    let name =
+        table.required("name").and_then(|value| value.read(|value| reference(value, "upstream", &names.upstreams)));
     let weight = table.required("weight").and_then(|value| value.read(|value| integer(value, 0..=MAX_WEIGHT)));
     Some(WeightedUpstream { name: name?.into(), weight: u32::try_from(weight?).unwrap_or(u32::MAX) })
 }

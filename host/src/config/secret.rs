@@ -9,12 +9,25 @@
 use serde_json::{Map, Value};
 
 /// What stands in the place of a hidden value.
-pub const HIDDEN: &str = "<hidden>";
+pub(super) const HIDDEN: &str = "<hidden>";
 
 /// Parts of keys whose values are hidden.
 const WORDS: [&str; 15] = [
-    "auth", "bearer", "cookie", "credential", "hmac", "jwk", "key", "pass", "private", "salt", "secret", "session",
-    "signature", "signing", "token",
+    "auth",
+    "bearer",
+    "cookie",
+    "credential",
+    "hmac",
+    "jwk",
+    "key",
+    "pass",
+    "private",
+    "salt",
+    "secret",
+    "session",
+    "signature",
+    "signing",
+    "token",
 ];
 
 /// Whether the value of `key` is hidden.
@@ -77,7 +90,10 @@ mod tests {
     fn values_of_secret_looking_keys_are_hidden_at_any_depth() {
         let cases = [
             (json!({"keys": {"alice": "x"}, "header": "x-api-key"}), json!({"keys": HIDDEN, "header": "x-api-key"})),
-            (json!({"issuers": [{"jwks": {"a": 1}, "url": "https://a"}]}), json!({"issuers": [{"jwks": HIDDEN, "url": "https://a"}]})),
+            (
+                json!({"issuers": [{"jwks": {"a": 1}, "url": "https://a"}]}),
+                json!({"issuers": [{"jwks": HIDDEN, "url": "https://a"}]}),
+            ),
             (json!({"API_Token": 5}), json!({"API_Token": HIDDEN})),
             (json!({"set": {"authorization": "x"}}), json!({"set": {"authorization": HIDDEN}})),
             (json!([{"name": "Cookie", "value": "x"}]), json!([{"name": "Cookie", "value": HIDDEN}])),

@@ -163,7 +163,8 @@ fn not_an_endpoint(text: &str) -> Fault {
 pub(super) fn one_of<T: Copy>(value: &Value<'_>, words: &[(&str, T)]) -> Result<T, Fault> {
     let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     let text = value.text("a string").map_err(|fault| fault.help(suggest::help("", "allowed", &names)))?;
-    let unknown = || Fault::new(format!("{} is not allowed here", quoted(text))).help(suggest::help(text, "allowed", &names));
+    let unknown =
+        || Fault::new(format!("{} is not allowed here", quoted(text))).help(suggest::help(text, "allowed", &names));
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(unknown)
 }
 
@@ -173,7 +174,8 @@ pub(super) fn check_name(name: &str) -> Result<(), Fault> {
     if (1..=128).contains(&name.len()) && name.chars().all(fits) {
         return Ok(());
     }
-    Err(Fault::new(format!("{} is not a name", quoted(name))).help("1 to 128 ASCII letters, digits, `-`, `_`, `.`, `/`"))
+    Err(Fault::new(format!("{} is not a name", quoted(name)))
+        .help("1 to 128 ASCII letters, digits, `-`, `_`, `.`, `/`"))
 }
 
 /// [`check_name`] of a value.
@@ -185,7 +187,8 @@ pub(super) fn name<'a>(value: &Value<'a>) -> Result<&'a str, Fault> {
 /// A name that must be one of `known`, which are `what`.
 pub(super) fn reference<'a>(value: &Value<'a>, what: &str, known: &[&str]) -> Result<&'a str, Fault> {
     let name = value.text("a string")?;
-    let unknown = || Fault::new(format!("there is no {what} {}", quoted(name))).help(suggest::help(name, "defined", known));
+    let unknown =
+        || Fault::new(format!("there is no {what} {}", quoted(name))).help(suggest::help(name, "defined", known));
     known.contains(&name).then_some(name).ok_or_else(unknown)
 }
 
@@ -195,10 +198,30 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("250ms", Some(250)), ("10s", Some(10_000)), ("1m", Some(60_000)), ("1h", Some(3_600_000)), ("0s", Some(0))] {
+        for (text, millis) in [
+            ("250ms", Some(250)),
+            ("10s", Some(10_000)),
+            ("1m", Some(60_000)),
+            ("1h", Some(3_600_000)),
+            ("0s", Some(0)),
+        ] {
             assert_eq!(parse_duration(text).ok().map(|d| d.as_millis()), millis, "{text}");
         }
-        for text in ["", "s", "10", "10 s", "1.5s", "-1s", "+1s", "10sec", "10S", "1m30s", "99999999999999999999s", "18446744073709551615h", "１s"] {
+        for text in [
+            "",
+            "s",
+            "10",
+            "10 s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "10sec",
+            "10S",
+            "1m30s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "１s",
+        ] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
