@@ -1,5 +1,6 @@
 //! meshup: a sidecar proxy whose behaviour is a chain of sandboxed WebAssembly filters.
 
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod wasm;
