@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** the request path takes no lock and crosses no thread.
 
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod observe;

@@ -1,23 +1,18 @@
-//! The `meshup` command.
+//! The `meshup` binary: takes the command line apart and turns errors into words and an exit code.
+//!
+//! **Invariant:** exit code 0 means that what was asked for was done.
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use meshup::{App, Options, Source};
+use clap::Parser;
+use meshup::cli::Cli;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    meshup::observe::init_logging(meshup::observe::LogFormat::detect());
-    let path = std::env::args_os().nth(1).map(PathBuf::from).unwrap_or_default();
-    let app = App::start(Options { source: Source::File(path), cache_dir: None, watch_files: true });
-    match app {
-        Ok(app) => {
-            eprintln!("{:?}", app.listeners());
-            loop {
-                std::thread::park();
-            }
-        }
-        Err(error) => eprintln!("{error}"),
-    }
+fn main() -> ExitCode {
+    Cli::parse().run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

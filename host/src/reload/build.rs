@@ -59,8 +59,18 @@ impl Builder {
         }))
     }
 
+    /// Loads and configures every filter of `config`, and keeps none.
+    ///
+    /// # Errors
+    /// Every filter that cannot be loaded or configured.
+    pub(crate) fn check(&self, config: &Config, locations: &Locations) -> Result<(), Diagnostics> {
+        let mut faults = Vec::new();
+        self.filters(config, locations, None, &mut faults);
+        Diagnostics::of(faults).map_or(Ok(()), Err)
+    }
+
     /// Loads and configures every filter; those that did not change are taken from `previous`.
-    pub(crate) fn filters(
+    fn filters(
         &self,
         config: &Config,
         locations: &Locations,
