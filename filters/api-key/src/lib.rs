@@ -1,0 +1,1 @@
+//! Lets requests with a known key pass.

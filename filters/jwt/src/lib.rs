@@ -1,0 +1,1 @@
+//! Lets requests with a valid JSON Web Token pass.

@@ -1,0 +1,1 @@
+//! Changes paths, hosts and headers, redirects, and chooses upstreams.

@@ -1,0 +1,1 @@
+//! Counts and logs requests, and continues traces.
