@@ -1,17 +1,46 @@
 //! What the configuration means: checked, complete, with every default filled in.
 //!
-//! [`raw`] walks the TOML text with its positions and collects every fault as a [`Diagnostic`]; only a text without
-//! faults becomes a [`Config`]. Nothing here opens a socket or loads a module.
+//! [`parse`] walks the TOML text with its positions and collects every fault as a [`Diagnostic`]; only a text without
+//! faults becomes a [`Config`]. Nothing here opens a socket or loads a module. Every key is described in `CONFIG.md`.
 //!
 //! **Invariant:** a `Config` is consistent: every name it refers to exists in it.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 mod diagnostic;
+mod document;
+mod effective;
+mod filter;
+mod json;
+mod keys;
+mod listener;
+mod matching;
 mod raw;
+mod route;
+mod secret;
+mod suggest;
+mod upstream;
+mod value;
 
-pub use diagnostic::{Diagnostic, Diagnostics};
-pub use raw::{parse, read};
+pub use diagnostic::{Diagnostic, Diagnostics, Location};
+pub use document::{parse, read};
+pub use effective::effective;
+
+/// Where in the text the parts stand that only later steps can judge.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Locations {
+    /// By filter name; exactly the names of [`Config::filters`].
+    pub filters: BTreeMap<Arc<str>, FilterLocation>,
+}
+
+/// Where a filter's module and `config` stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterLocation {
+    /// The value of `module`.
+    pub module: Location,
+    /// The key `config`, or the filter's table when it has none.
+    pub config: Location,
+}
 
 /// A whole configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,96 @@
+//! The whole document: top-level keys, and the order in which the parts are read.
+//!
+//! **Invariant:** a text with a fault gives no [`Config`].
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    time::Duration,
+};
+
+use super::{
+    Config, Diagnostics, Drain, Location, Locations, filter, keys, listener,
+    raw::{Fault, Source, Table},
+    route, upstream,
+    value::{count, duration, duration_or_zero, duration_text},
+};
+
+/// A larger file is no configuration.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+///
+/// Everything that is wrong with the file or its content.
+pub fn read(file: &Path) -> Result<(Config, Locations), Diagnostics> {
+    let text = read_text(file).map_err(|error| Location::file(file).error(format!("cannot read the file: {error}")))?;
+    parse(&text, file)
+}
+
+fn read_text(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
+    }
+    Ok(text)
+}
+
+/// Checks the text of a configuration. `file` is named in faults, and relative module paths begin at its folder.
+///
+/// # Errors
+///
+/// Everything that is wrong, not just the first fault.
+pub fn parse(text: &str, file: &Path) -> Result<(Config, Locations), Diagnostics> {
+    let source = Source::new(file, text);
+    let document = source.document();
+    let parsed = document.as_ref().map(|document| config(&Table::root(&source, document, &keys::ROOT)));
+    drop(document);
+    source.finish()?;
+    parsed.ok_or_else(|| Location::file(file).error("not a TOML document").into())
+}
+
+fn config(root: &Table<'_>) -> (Config, Locations) {
+    let admin = listener::admin(root);
+    let listeners = listener::listeners(root, &admin);
+    let (filters, filter_locations) = filter::filters(root);
+    let upstreams = upstream::upstreams(root);
+    let routes = route::routes(root, &names(root));
+    let config = Config { workers: workers(root), admin, drain: drain(root), listeners, filters, routes, upstreams };
+    (config, Locations { filters: filter_locations })
+}
+
+/// What routes may refer to, also where its definition has faults: one slip is one message.
+fn names<'a>(root: &Table<'a>) -> route::Names<'a> {
+    let keys_of = |key| {
+        let entries = root.get(key).filter(|value| value.inner().is_table()).and_then(|value| value.open());
+        entries.map(|table| table.entries()).unwrap_or_default().into_iter().map(|(key, _)| key.name).collect()
+    };
+    let listeners = root.get("listeners").and_then(|value| value.inner().as_array());
+    let name_of = |item: &'a toml::Spanned<toml::de::DeValue<'a>>| item.get_ref().get("name")?.get_ref().as_str();
+    route::Names {
+        listeners: listeners.map(|items| items.iter().filter_map(name_of).collect()).unwrap_or_default(),
+        filters: keys_of("filters"),
+        upstreams: keys_of("upstreams"),
+    }
+}
+
+fn workers(root: &Table<'_>) -> usize {
+    let workers = root.read("workers", |value| count(value, 1..=1024));
+    workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from).min(1024))
+}
+
+fn drain(root: &Table<'_>) -> Drain {
+    let delay = root.read("drain_delay", duration_or_zero).unwrap_or(Duration::ZERO);
+    let timeout = root.read("drain_timeout", duration).unwrap_or(Duration::from_secs(30));
+    if timeout <= delay {
+        let message = "`drain_timeout` must be longer than `drain_delay`: it counts from the same moment";
+        let help =
+            format!("now: drain_delay = \"{}\", drain_timeout = \"{}\"", duration_text(delay), duration_text(timeout));
+        let at = root.get("drain_timeout").or_else(|| root.get("drain_delay"));
+        at.inspect(|value| value.report(Fault::new(message).help(help)));
+    }
+    Drain { delay, timeout }
+}

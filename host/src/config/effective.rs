@@ -1,0 +1,139 @@
+//! A configuration as the admin listener shows it: in the notation of the file, every default filled in, secrets hidden.
+//!
+//! **Invariant:** every key that the file may have and that is in effect is shown, under the same name.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, Listener, ListenerLimits, LoadBalancing,
+    ModuleSource, OnError, Protocol, Route, RouteMatch, Upstream, WeightedUpstream, secret,
+    value::{duration_text, size_text},
+};
+
+/// The configuration in effect. What may be a secret reads `"<hidden>"`; `CONFIG.md` has the rule.
+pub fn effective(config: &Config) -> Value {
+    json!({
+        "workers": config.workers,
+        "drain_delay": duration_text(config.drain.delay),
+        "drain_timeout": duration_text(config.drain.timeout),
+        "admin": { "listen": config.admin.listen.to_string() },
+        "listeners": config.listeners.iter().map(listener).collect::<Value>(),
+        "filters": by_name(&config.filters, filter),
+        "routes": config.routes.iter().map(route).collect::<Value>(),
+        "upstreams": by_name(&config.upstreams, upstream),
+    })
+}
+
+fn by_name<T>(items: &BTreeMap<Arc<str>, T>, show: fn(&T) -> Value) -> Map<String, Value> {
+    items.iter().map(|(name, item)| (name.to_string(), show(item))).collect()
+}
+
+fn listener(listener: &Listener) -> Value {
+    json!({
+        "name": &*listener.name,
+        "listen": listener.listen.to_string(),
+        "forwarded_headers": match listener.forwarded_headers {
+            ForwardedHeaders::Replace => "replace",
+            ForwardedHeaders::Append => "append",
+        },
+        "limits": listener_limits(&listener.limits),
+    })
+}
+
+fn listener_limits(limits: &ListenerLimits) -> Value {
+    json!({
+        "max_header_bytes": size_text(limits.max_header_bytes as u64),
+        "max_headers": limits.max_headers,
+        "max_body_bytes": limits.max_body_bytes.map(size_text),
+        "header_timeout": duration_text(limits.header_timeout),
+        "idle_timeout": duration_text(limits.idle_timeout),
+    })
+}
+
+fn filter(filter: &Filter) -> Value {
+    json!({
+        "module": match &filter.module {
+            ModuleSource::Builtin(name) => format!("builtin:{name}"),
+            ModuleSource::File(path) => path.display().to_string(),
+        },
+        "on_error": match filter.on_error {
+            OnError::Deny => "deny",
+            OnError::Bypass => "bypass",
+        },
+        "isolation": match filter.isolation {
+            Isolation::Worker => "worker",
+            Isolation::Exchange => "exchange",
+        },
+        "limits": filter_limits(&filter.limits),
+        "config": serde_json::from_str(&filter.config).map_or_else(|_| secret::HIDDEN.into(), secret::hide),
+    })
+}
+
+fn filter_limits(limits: &FilterLimits) -> Value {
+    json!({ "memory": size_text(limits.memory_bytes as u64), "cpu_per_call": duration_text(limits.cpu_per_call) })
+}
+
+fn route(route: &Route) -> Value {
+    json!({
+        "name": &*route.name,
+        "match": route_match(&route.matches),
+        "filters": route.filters.iter().map(|name| &**name).collect::<Value>(),
+        "upstream": route.upstreams.iter().map(share).collect::<Value>(),
+        "timeout": route.timeout.map(duration_text),
+        "replay_limit": size_text(route.replay_limit as u64),
+    })
+}
+
+fn share(share: &WeightedUpstream) -> Value {
+    json!({ "name": &*share.name, "weight": share.weight })
+}
+
+/// Only what is matched: no key means that anything matches.
+fn route_match(matches: &RouteMatch) -> Map<String, Value> {
+    let listener = matches.listener.as_deref().map(Value::from);
+    let hosts = (!matches.hosts.is_empty()).then(|| matches.hosts.iter().map(host).collect());
+    let methods = (!matches.methods.is_empty()).then(|| matches.methods.iter().map(|method| method.as_str()).collect());
+    let entries = [
+        ("listener", listener),
+        ("host", hosts),
+        ("path", matches.path.as_deref().map(Value::from)),
+        ("path_prefix", matches.path_prefix.as_deref().map(Value::from)),
+        ("methods", methods),
+        ("headers", pairs(matches.headers.iter().map(|(name, value)| (name.as_str(), value)))),
+        ("query", pairs(matches.query.iter().map(|(name, value)| (name.as_str(), value)))),
+    ];
+    entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+}
+
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a String)>) -> Option<Value> {
+    let table: Map<String, Value> = pairs.map(|(name, value)| (name.to_owned(), value.as_str().into())).collect();
+    (!table.is_empty()).then(|| secret::hide(Value::Object(table)))
+}
+
+fn host(pattern: &HostMatch) -> Value {
+    match pattern {
+        HostMatch::Exact(host) => host.as_str().into(),
+        HostMatch::Suffix(suffix) => format!("*{suffix}").into(),
+    }
+}
+
+fn upstream(upstream: &Upstream) -> Value {
+    json!({
+        "endpoints": upstream.endpoints.iter().map(|endpoint| Value::from(endpoint.to_string())).collect::<Value>(),
+        "load_balancing": match upstream.load_balancing {
+            LoadBalancing::RoundRobin => "round_robin",
+            LoadBalancing::LeastRequest => "least_request",
+            LoadBalancing::Random => "random",
+        },
+        "protocol": match upstream.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+        },
+        "connect_timeout": duration_text(upstream.connect_timeout),
+        "response_timeout": duration_text(upstream.response_timeout),
+        "idle_timeout": duration_text(upstream.idle_timeout),
+        "max_connections": upstream.max_connections,
+    })
+}

@@ -1,0 +1,106 @@
+//! `[filters.NAME]`: everything but what only the filter itself can judge, its `config`.
+//!
+//! **Invariant:** a filter's `config` is a JSON object.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use super::{
+    Filter, FilterLimits, FilterLocation, Isolation, ModuleSource, OnError, json, keys,
+    raw::{Fault, Table, Value},
+    value::{check_name, duration_within, one_of, size_in_memory, size_text},
+};
+
+/// The unit of linear memory.
+const WASM_PAGE: u64 = 64 * 1024;
+/// All that 32 bits can address.
+const MAX_MEMORY: u64 = 4 << 30;
+
+type Filters = BTreeMap<Arc<str>, Filter>;
+type Locations = BTreeMap<Arc<str>, FilterLocation>;
+
+/// `[filters]`
+pub(super) fn filters(root: &Table<'_>) -> (Filters, Locations) {
+    let (mut filters, mut locations) = (Filters::new(), Locations::new());
+    for (key, value) in
+        root.get("filters").and_then(|value| value.open()).map(|table| table.entries()).unwrap_or_default()
+    {
+        check_name(key.name).unwrap_or_else(|fault| key.report(fault));
+        let Some(table) = value.table(&keys::FILTER) else { continue };
+        let name: Arc<str> = key.name.into();
+        locations.insert(Arc::clone(&name), location(&table));
+        if let Some(filter) = filter(&table) {
+            filters.insert(name, filter);
+        }
+    }
+    (filters, locations)
+}
+
+fn location(table: &Table<'_>) -> FilterLocation {
+    let module = table.get("module").map_or_else(|| table.key_location("module"), |value| value.location());
+    FilterLocation { module, config: table.key_location("config") }
+}
+
+fn filter(table: &Table<'_>) -> Option<Filter> {
+    let on_error =
+        table.read("on_error", |value| one_of(value, &[("deny", OnError::Deny), ("bypass", OnError::Bypass)]));
+    let isolation = table
+        .read("isolation", |value| one_of(value, &[("worker", Isolation::Worker), ("exchange", Isolation::Exchange)]));
+    let limits = limits(table);
+    let config = table.get("config").map_or_else(|| "{}".into(), |value| config(&value));
+    let module = table.required("module").and_then(|value| value.read(module));
+    Some(Filter {
+        module: module?,
+        on_error: on_error.unwrap_or(OnError::Deny),
+        isolation: isolation.unwrap_or(Isolation::Worker),
+        limits,
+        config,
+    })
+}
+
+fn module(value: &Value<'_>) -> Result<ModuleSource, Fault> {
+    let text = value.text("a string: `\"builtin:NAME\"` or the path of a .wasm file")?;
+    match text.strip_prefix("builtin:") {
+        Some(name) => check_name(name).map(|()| ModuleSource::Builtin(name.into())),
+        None if text.is_empty() || text.contains('\0') => {
+            Err(Fault::new("not a path").help("`\"builtin:NAME\"` or the path of a .wasm file"))
+        }
+        None => Ok(ModuleSource::File(beside(value, text))),
+    }
+}
+
+/// Relative paths are relative to the configuration file.
+fn beside(value: &Value<'_>, path: &str) -> PathBuf {
+    let folder = value.source().file().parent();
+    folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
+}
+
+fn config(value: &Value<'_>) -> Arc<str> {
+    let is_table = value.read(|value| value.inner().as_table().ok_or_else(|| value.expected("a table")).map(drop));
+    is_table.map_or_else(|| "{}".into(), |()| json::compact(value).into())
+}
+
+fn limits(filter: &Table<'_>) -> FilterLimits {
+    let default = FilterLimits::default();
+    let Some(table) = filter.get("limits").and_then(|value| value.table(&keys::FILTER_LIMITS)) else { return default };
+    let cpu = |value: &Value<'_>| duration_within(value, Duration::from_millis(1)..=Duration::from_secs(10));
+    FilterLimits {
+        memory_bytes: table.read("memory", memory).unwrap_or(default.memory_bytes),
+        cpu_per_call: table.read("cpu_per_call", cpu).unwrap_or(default.cpu_per_call),
+    }
+}
+
+fn memory(value: &Value<'_>) -> Result<usize, Fault> {
+    let bytes = size_in_memory(value, WASM_PAGE..=MAX_MEMORY)?;
+    if !(bytes as u64).is_multiple_of(WASM_PAGE) {
+        let next = (bytes as u64).next_multiple_of(WASM_PAGE);
+        let help = format!("the next larger one is `\"{}\"`", size_text(next));
+        return Err(Fault::new(format!("`{}` is not a multiple of 64KiB", size_text(bytes as u64))).help(help));
+    }
+    Ok(bytes)
+}
+
+impl Default for FilterLimits {
+    fn default() -> Self {
+        Self { memory_bytes: 16 << 20, cpu_per_call: Duration::from_millis(10) }
+    }
+}

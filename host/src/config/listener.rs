@@ -1,0 +1,103 @@
+//! `[[listeners]]` and `[admin]`.
+//!
+//! **Invariant:** no two listeners have the same name or the same address (port 0 is never the same).
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{
+    Admin, ForwardedHeaders, Listener, ListenerLimits, keys,
+    raw::{Fault, Table, Value},
+    value::{count, duration, listen_address, name, one_of, size, size_in_memory},
+};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+/// Below this hyper's HTTP/1 parser has no room for its own buffer.
+const MIN_HEADER_BYTES: u64 = 8 * KIB;
+
+/// `[admin]`
+pub(super) fn admin(root: &Table<'_>) -> Admin {
+    let table = root.get("admin").and_then(|value| value.table(&keys::ADMIN));
+    let listen = table.and_then(|table| table.read("listen", listen_address));
+    Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9901))) }
+}
+
+/// `[[listeners]]`: at least one. `admin` listens too.
+pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> Vec<Listener> {
+    let Some(value) = root.required("listeners") else { return Vec::new() };
+    let items = value.items("a list of tables: `[[listeners]]`");
+    if items.is_empty() && value.inner().is_array() {
+        value.report(Fault::new("at least one listener is required"));
+    }
+    let mut taken = Taken { names: Vec::new(), addresses: vec![admin.listen] };
+    items.iter().filter_map(|item| listener(&item.table(&keys::LISTENER)?, &mut taken)).collect()
+}
+
+/// What earlier listeners have.
+struct Taken<'a> {
+    names: Vec<&'a str>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl<'a> Taken<'a> {
+    fn name(&mut self, value: &Value<'a>) -> Result<Arc<str>, Fault> {
+        let name = name(value)?;
+        if self.names.contains(&name) {
+            return Err(Fault::new(format!("there is already a listener `{name}`")));
+        }
+        self.names.push(name);
+        Ok(name.into())
+    }
+
+    fn address(&mut self, value: &Value<'_>) -> Result<SocketAddr, Fault> {
+        let address = listen_address(value)?;
+        if address.port() != 0 && self.addresses.contains(&address) {
+            return Err(Fault::new(format!("`{address}` is already the address of another listener or of `admin`")));
+        }
+        self.addresses.push(address);
+        Ok(address)
+    }
+}
+
+fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<Listener> {
+    table.refuse("tls", "TLS is");
+    let forwarded_headers = table.read("forwarded_headers", |value| {
+        one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
+    });
+    let limits = limits(table);
+    let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
+    let listen = table.required("listen").and_then(|value| value.read(|value| taken.address(value)));
+    Some(Listener {
+        name: name?,
+        listen: listen?,
+        forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
+        limits,
+    })
+}
+
+fn limits(listener: &Table<'_>) -> ListenerLimits {
+    let table = listener.get("limits").and_then(|value| value.table(&keys::LISTENER_LIMITS));
+    let Some(table) = table else { return ListenerLimits::default() };
+    let default = ListenerLimits::default();
+    let max_header_bytes = table.read("max_header_bytes", |value| size_in_memory(value, MIN_HEADER_BYTES..=16 * MIB));
+    let max_headers = table.read("max_headers", |value| count(value, 1..=4096));
+    ListenerLimits {
+        max_header_bytes: max_header_bytes.unwrap_or(default.max_header_bytes),
+        max_headers: max_headers.unwrap_or(default.max_headers),
+        max_body_bytes: table.read("max_body_bytes", |value| size(value, 0..=i64::MAX.unsigned_abs())),
+        header_timeout: table.read("header_timeout", duration).unwrap_or(default.header_timeout),
+        idle_timeout: table.read("idle_timeout", duration).unwrap_or(default.idle_timeout),
+    }
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        Self {
+            max_header_bytes: 64 * 1024,
+            max_headers: 100,
+            max_body_bytes: None,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+        }
+    }
+}

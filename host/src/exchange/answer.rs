@@ -1,0 +1,364 @@
+//! What a filter answers: read once from its memory into checked values.
+//!
+//! This is the one place that decides which changes a filter may make. Nothing of an answer is applied before all of it
+//! has been read.
+//!
+//! **Invariant:** an [`Answer`] holds valid HTTP only.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
+    header::{CONTENT_LENGTH, HOST},
+    uri::PathAndQuery,
+};
+use meshup_abi::{Field, Fields, Malformed, Verdict, flag, tag};
+
+use super::head;
+
+/// Why an answer is refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error("malformed answer: {0}")]
+    Malformed(#[from] Malformed),
+    #[error("{verdict} is no answer to this event")]
+    Verdict { verdict: Verdict },
+    #[error("{what} {value:?} is not valid")]
+    Invalid { what: &'static str, value: String },
+    #[error("header {0:?} belongs to the host and may not be changed")]
+    HostHeader(String),
+    #[error("{verdict} without its {missing}")]
+    Incomplete { verdict: Verdict, missing: &'static str },
+}
+
+/// An answer and what it asks of the end.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub verdict: Decision,
+    pub want_end: bool,
+}
+
+/// A verdict with what belongs to it.
+#[derive(Debug)]
+pub(super) enum Decision {
+    Pass(RequestChanges),
+    Run { changes: RequestChanges, deadline: Option<Duration> },
+    Respond(OwnResponse),
+    Deliver(ResponseChanges),
+    Body { of_request: bool, limit: usize },
+    Fetch(Box<FetchRequest>),
+    Sleep(Duration),
+}
+
+/// Which half of the exchange a filter is in: it bounds what it may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Request,
+    Response,
+}
+
+/// Changes to a request head.
+#[derive(Debug, Default)]
+pub(super) struct RequestChanges {
+    pub method: Option<Method>,
+    pub path: Option<PathAndQuery>,
+    pub authority: Option<HeaderValue>,
+    pub headers: Vec<HeaderChange>,
+    pub upstream: Option<Box<str>>,
+    pub timeout: Option<Duration>,
+    pub body: Option<Bytes>,
+}
+
+/// Changes to a response head.
+#[derive(Debug, Default)]
+pub(super) struct ResponseChanges {
+    pub status: Option<StatusCode>,
+    pub headers: Vec<HeaderChange>,
+    pub body: Option<Bytes>,
+}
+
+/// A response that the filter made.
+#[derive(Debug)]
+pub(super) struct OwnResponse {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// A request of the filter's own.
+#[derive(Debug)]
+pub(super) struct FetchRequest {
+    pub upstream: Box<str>,
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub deadline: Option<Duration>,
+    pub limit: usize,
+}
+
+/// One change to a head's fields.
+#[derive(Debug)]
+pub(super) enum HeaderChange {
+    Set(HeaderName, HeaderValue),
+    Append(HeaderName, HeaderValue),
+    Remove(HeaderName),
+    /// Everything but what the host owns.
+    Clear,
+}
+
+impl HeaderChange {
+    fn apply(self, headers: &mut HeaderMap) {
+        match self {
+            Self::Set(name, value) => drop(headers.insert(name, value)),
+            Self::Append(name, value) => drop(headers.append(name, value)),
+            Self::Remove(name) => drop(headers.remove(name)),
+            Self::Clear => clear(headers),
+        }
+    }
+}
+
+/// Applies changes in their order.
+pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap) {
+    for change in changes {
+        change.apply(headers);
+    }
+}
+
+fn clear(headers: &mut HeaderMap) {
+    let kept = [HOST, CONTENT_LENGTH, http::header::TE].map(|name| headers.remove(&name).map(|value| (name, value)));
+    headers.clear();
+    headers.extend(kept.into_iter().flatten());
+}
+
+/// Reads the answer to an event of `phase`.
+///
+/// # Errors
+/// [`Refused`]: the whole answer is a fault of the filter.
+pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
+    let (verdict, fields) = Fields::of_answer(message)?;
+    let mut want_end = false;
+    let fields = Reader { fields, want_end: &mut want_end };
+    let verdict = match (verdict, phase) {
+        (Verdict::Pass, Phase::Request) => Decision::Pass(fields.request_changes()?.0),
+        (Verdict::Run, _) => {
+            let (changes, deadline) = fields.request_changes()?;
+            Decision::Run { changes, deadline }
+        }
+        (Verdict::Respond, _) => Decision::Respond(fields.own_response()?),
+        (Verdict::Deliver, Phase::Response) => Decision::Deliver(fields.response_changes()?),
+        (Verdict::Body, _) => fields.body()?,
+        (Verdict::Fetch, _) => Decision::Fetch(Box::new(fields.fetch()?)),
+        (Verdict::Sleep, _) => fields.sleep()?,
+        (Verdict::Pass | Verdict::Deliver | Verdict::Done, _) => return Err(Refused::Verdict { verdict }),
+    };
+    Ok(Answer { verdict, want_end })
+}
+
+struct Reader<'a> {
+    fields: Fields<'a>,
+    want_end: &'a mut bool,
+}
+
+impl Reader<'_> {
+    /// Every field but the flags, which mean the same everywhere but for Body.
+    fn each(self, mut take: impl FnMut(Field<'_>) -> Result<(), Refused>) -> Result<(), Refused> {
+        for field in self.fields {
+            let field = field?;
+            if field.tag == tag::FLAGS {
+                *self.want_end |= field.u32()? & flag::WANT_END != 0;
+            }
+            take(field)?;
+        }
+        Ok(())
+    }
+
+    fn request_changes(self) -> Result<(RequestChanges, Option<Duration>), Refused> {
+        let mut changes = RequestChanges::default();
+        let mut deadline = None;
+        self.each(|field| {
+            match field.tag {
+                tag::METHOD => changes.method = Some(method(&field)?),
+                tag::PATH => changes.path = Some(path(&field)?),
+                tag::AUTHORITY => changes.authority = Some(authority(&field)?),
+                tag::UPSTREAM => changes.upstream = Some(field.text()?.into()),
+                tag::TIMEOUT => changes.timeout = Some(field.duration()?),
+                tag::DEADLINE => deadline = Some(field.duration()?),
+                tag::DATA => changes.body = Some(Bytes::copy_from_slice(field.payload)),
+                _ => header_change(&field, &mut changes.headers)?,
+            }
+            Ok(())
+        })?;
+        Ok((changes, deadline))
+    }
+
+    fn response_changes(self) -> Result<ResponseChanges, Refused> {
+        let mut changes = ResponseChanges::default();
+        self.each(|field| {
+            match field.tag {
+                tag::STATUS => changes.status = Some(status(&field)?),
+                tag::DATA => changes.body = Some(Bytes::copy_from_slice(field.payload)),
+                _ => header_change(&field, &mut changes.headers)?,
+            }
+            Ok(())
+        })?;
+        Ok(changes)
+    }
+
+    fn own_response(self) -> Result<OwnResponse, Refused> {
+        let mut response = OwnResponse { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() };
+        let mut status_given = false;
+        self.each(|field| {
+            match field.tag {
+                tag::STATUS => {
+                    response.status = status(&field)?;
+                    status_given = true;
+                }
+                tag::HEADER => own_header(&field, &mut response.headers)?,
+                tag::DATA => response.body = Bytes::copy_from_slice(field.payload),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if !status_given {
+            return Err(Refused::Incomplete { verdict: Verdict::Respond, missing: "status" });
+        }
+        Ok(response)
+    }
+
+    fn body(self) -> Result<Decision, Refused> {
+        let (mut of_request, mut limit) = (false, None);
+        self.each(|field| {
+            match field.tag {
+                tag::FLAGS => of_request = field.u32()? & flag::REQUEST_BODY != 0,
+                tag::LIMIT => limit = Some(field.u64()?),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        let limit = limit.ok_or(Refused::Incomplete { verdict: Verdict::Body, missing: "limit" })?;
+        Ok(Decision::Body { of_request, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+    }
+
+    fn sleep(self) -> Result<Decision, Refused> {
+        let mut duration = None;
+        self.each(|field| {
+            if field.tag == tag::DEADLINE {
+                duration = Some(field.duration()?);
+            }
+            Ok(())
+        })?;
+        let missing = Refused::Incomplete { verdict: Verdict::Sleep, missing: "duration" };
+        duration.map(Decision::Sleep).ok_or(missing)
+    }
+
+    fn fetch(self) -> Result<FetchRequest, Refused> {
+        let mut fetch = FetchRequest {
+            upstream: "".into(),
+            method: Method::GET,
+            uri: Uri::from_static("/"),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            deadline: None,
+            limit: 0,
+        };
+        self.each(|field| {
+            match field.tag {
+                tag::UPSTREAM => fetch.upstream = field.text()?.into(),
+                tag::METHOD => fetch.method = method(&field)?,
+                tag::PATH => fetch.uri = path(&field)?.into(),
+                tag::AUTHORITY => drop(fetch.headers.insert(HOST, authority(&field)?)),
+                tag::HEADER => own_header(&field, &mut fetch.headers)?,
+                tag::DATA => fetch.body = Bytes::copy_from_slice(field.payload),
+                tag::DEADLINE => fetch.deadline = Some(field.duration()?),
+                tag::LIMIT => fetch.limit = usize::try_from(field.u64()?).unwrap_or(usize::MAX),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        if fetch.upstream.is_empty() {
+            return Err(Refused::Incomplete { verdict: Verdict::Fetch, missing: "upstream" });
+        }
+        Ok(fetch)
+    }
+}
+
+fn header_change(field: &Field<'_>, changes: &mut Vec<HeaderChange>) -> Result<(), Refused> {
+    match field.tag {
+        tag::HEADER_SET => {
+            let (name, value) = header(field)?;
+            changes.push(HeaderChange::Set(changeable(name)?, value));
+        }
+        // After a Clear the complete list follows, and the host's own fields in it stay as they are.
+        tag::HEADER => {
+            let (name, value) = header(field)?;
+            let complete = matches!(changes.first(), Some(HeaderChange::Clear));
+            match changeable(name) {
+                Ok(name) => changes.push(HeaderChange::Append(name, value)),
+                Err(_) if complete => {}
+                Err(refused) => return Err(refused),
+            }
+        }
+        tag::HEADER_REMOVE => changes.push(HeaderChange::Remove(changeable(header_name(field.payload)?)?)),
+        tag::HEADERS_CLEAR => {
+            changes.clear();
+            changes.push(HeaderChange::Clear);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A header of a message that the filter makes whole; fields that frame it are made by the host.
+fn own_header(field: &Field<'_>, headers: &mut HeaderMap) -> Result<(), Refused> {
+    let (name, value) = header(field)?;
+    if let Ok(name) = changeable(name) {
+        headers.append(name, value);
+    }
+    Ok(())
+}
+
+fn header(field: &Field<'_>) -> Result<(HeaderName, HeaderValue), Refused> {
+    let (name, value) = field.pair()?;
+    let name = header_name(name)?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| invalid("header value", value))?;
+    Ok((name, value))
+}
+
+fn header_name(name: &[u8]) -> Result<HeaderName, Refused> {
+    HeaderName::from_bytes(name).map_err(|_| invalid("header name", name))
+}
+
+fn changeable(name: HeaderName) -> Result<HeaderName, Refused> {
+    if name == HOST || name == CONTENT_LENGTH || head::is_hop_by_hop(name.as_str()) {
+        return Err(Refused::HostHeader(name.as_str().into()));
+    }
+    Ok(name)
+}
+
+fn method(field: &Field<'_>) -> Result<Method, Refused> {
+    let method = Method::from_bytes(field.payload).map_err(|_| invalid("method", field.payload))?;
+    if method == Method::CONNECT { Err(invalid("method", field.payload)) } else { Ok(method) }
+}
+
+fn path(field: &Field<'_>) -> Result<PathAndQuery, Refused> {
+    let path = PathAndQuery::try_from(field.payload).map_err(|_| invalid("path", field.payload))?;
+    if path.as_str().starts_with('/') || path == "*" { Ok(path) } else { Err(invalid("path", field.payload)) }
+}
+
+fn authority(field: &Field<'_>) -> Result<HeaderValue, Refused> {
+    let value = HeaderValue::from_bytes(field.payload).ok().filter(|value| head::is_authority(value.as_bytes()));
+    value.ok_or_else(|| invalid("authority", field.payload))
+}
+
+fn status(field: &Field<'_>) -> Result<StatusCode, Refused> {
+    let status = field.u16()?;
+    let valid = StatusCode::from_u16(status).ok().filter(|status| !status.is_informational());
+    valid.ok_or_else(|| Refused::Invalid { what: "status", value: status.to_string() })
+}
+
+fn invalid(what: &'static str, value: &[u8]) -> Refused {
+    let shown = value.get(..64).unwrap_or(value);
+    Refused::Invalid { what, value: String::from_utf8_lossy(shown).into_owned() }
+}

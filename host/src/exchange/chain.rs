@@ -1,0 +1,485 @@
+//! The chain: one exchange walks inward through its filters to the upstream and outward again.
+//!
+//! [`Exchange::walk`] is the loop; [`Exchange::step`] lets one filter act; [`forward`] asks the upstream. A filter that
+//! runs the rest again re-enters it afresh.
+//!
+//! **Invariant:** at any moment at most one filter or the upstream is at work; filters further out wait for a response
+//! or are done.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Response, request, response};
+use meshup_abi::{BodyError, ErrorKind, Event, Outcome};
+
+use super::{
+    ExchangeInfo, answer,
+    answer::{Answer, Decision, Phase, RequestChanges, ResponseChanges},
+    completion::{self, Completion, Summary},
+    event::{self, Fetched},
+    refusal,
+};
+use crate::{
+    body::{RequestSource, ResponseBody, ResponseSource},
+    config::OnError,
+    upstream::Upstream,
+    wasm::{Fault, Ticket, WorkerFilter},
+};
+
+mod forward;
+
+/// Guest calls that one filter may need for one exchange.
+const MAX_CALLS: u32 = 10_000;
+
+/// What one filter is doing in an exchange.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing yet, or nothing any more.
+    #[default]
+    Idle,
+    /// It waits for the response of what is behind it.
+    Waiting,
+    /// It waits for a body, a fetch or the end of a sleep.
+    Busy,
+}
+
+/// One filter's part in an exchange.
+#[derive(Debug, Default)]
+struct Slot {
+    ticket: Option<Ticket>,
+    state: State,
+    phase: Option<Phase>,
+    want_end: bool,
+    /// Of the present Run.
+    deadline: Option<Instant>,
+    calls: u32,
+}
+
+impl Slot {
+    fn is_pending(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    /// Tells the filter that what it waits for will not come.
+    fn cancel(&mut self, info: &mut Option<Box<ExchangeInfo>>) {
+        if self.is_pending() && let Some(ticket) = &self.ticket {
+            self.state = State::Idle;
+            ticket.notify(Event::Cancelled, info, 0, |_| Ok(()));
+        }
+    }
+
+    /// The exchange is over for this filter.
+    fn finish(&mut self, summary: &Summary, info: &mut Option<Box<ExchangeInfo>>) {
+        self.cancel(info);
+        let Some(ticket) = self.ticket.take() else { return };
+        if self.want_end {
+            ticket.notify(Event::End, info, event::SUMMARY_SIZE, |message| event::write_summary(message, summary));
+        }
+    }
+}
+
+/// The parts of all filters of a route, outermost first.
+#[derive(Debug)]
+pub(super) struct Slots(Vec<Slot>);
+
+impl Slots {
+    pub(super) fn new(filters: usize) -> Self {
+        let mut slots = Vec::with_capacity(filters);
+        slots.resize_with(filters, Slot::default);
+        Self(slots)
+    }
+
+    /// The exchange is over: every filter's part ends, outermost first.
+    pub(super) fn finish(&mut self, summary: &Summary, info: &mut Option<Box<ExchangeInfo>>) {
+        for slot in &mut self.0 {
+            slot.finish(summary, info);
+        }
+    }
+
+    fn any_waiting(&self) -> bool {
+        self.0.iter().any(|slot| slot.state == State::Waiting)
+    }
+}
+
+/// What happened that a filter is to be told.
+#[derive(Debug)]
+enum Happening {
+    Request,
+    Response,
+    Body(Result<Bytes, BodyError>),
+    Fetched(Result<Fetched, ErrorKind>),
+    Slept,
+}
+
+impl Happening {
+    fn event(&self) -> Event {
+        match self {
+            Self::Request => Event::Request,
+            Self::Response => Event::Response,
+            Self::Body(_) => Event::Body,
+            Self::Fetched(_) => Event::Fetched,
+            Self::Slept => Event::Slept,
+        }
+    }
+}
+
+/// Where the exchange goes after a filter acted.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Inward,
+    Outward,
+}
+
+/// A time limit that came while something was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expired {
+    /// The whole exchange's.
+    Exchange,
+    /// The deadline of a filter's Run.
+    Run(usize),
+    /// The upstream's response time-out.
+    Upstream,
+}
+
+/// Where the request goes.
+#[derive(Debug)]
+enum Target {
+    /// Where the route says.
+    Route,
+    /// To an upstream a filter chose, or that was chosen before.
+    Chosen(Rc<Upstream>),
+    /// A filter chose an upstream that is not configured.
+    Missing,
+}
+
+/// The response as it stands.
+#[derive(Debug)]
+struct Reply {
+    head: response::Parts,
+    source: ResponseSource,
+    /// Why the host made it, if it did.
+    error: Option<ErrorKind>,
+}
+
+impl Reply {
+    fn new(response: Response<ResponseSource>) -> Self {
+        let (head, source) = response.into_parts();
+        Self { head, source, error: None }
+    }
+
+    /// A response the host makes because of `kind`.
+    fn error(kind: ErrorKind) -> Self {
+        let reply = Self::new(refusal::response(kind).map(ResponseSource::Full));
+        Self { error: Some(kind), ..reply }
+    }
+
+    /// No response yet.
+    fn none() -> Self {
+        Self::new(Response::new(ResponseSource::Empty))
+    }
+}
+
+/// One exchange under way.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    end: Box<Completion>,
+    head: request::Parts,
+    scheme: &'static str,
+    target: Target,
+    deadline: Option<Instant>,
+    /// The exchange's own time-out has come: nothing is waited for any more.
+    expired: bool,
+    reply: Reply,
+}
+
+impl Exchange {
+    pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
+        let deadline = end.route.timeout.map(|timeout| end.started + timeout);
+        Self { end, head, scheme, target: Target::Route, deadline, expired: false, reply: Reply::none() }
+    }
+
+    /// Walks the chain and hands the response over.
+    pub(super) async fn run(mut self) -> Response<ResponseBody> {
+        self.walk().await;
+        self.respond()
+    }
+
+    /// Answers without the chain.
+    pub(super) fn refuse(mut self, kind: ErrorKind) -> Response<ResponseBody> {
+        self.reply = Reply::error(kind);
+        self.respond()
+    }
+
+    fn respond(mut self) -> Response<ResponseBody> {
+        self.end.status = self.reply.head.status;
+        if self.reply.source.is_empty() {
+            self.end.grpc_status = completion::grpc_status(&self.reply.head.headers);
+        }
+        let timer = self.deadline.filter(|_| !self.expired && !self.reply.source.is_empty());
+        let timer = timer.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
+        Response::from_parts(self.reply.head, ResponseBody::new(self.reply.source, timer, self.end))
+    }
+
+    /// Inward from the outermost filter to the upstream, outward to those who wait, inward again where one runs again.
+    async fn walk(&mut self) {
+        let filters = self.end.route.clone();
+        let filters = &filters.filters;
+        let mut at = 0;
+        loop {
+            at = self.inward(filters, at).await;
+            match self.outward(filters, at).await {
+                Some(inner) => at = inner,
+                None => return,
+            }
+        }
+    }
+
+    /// From filter `at` to the upstream or to the filter that answers; returns how many filters the response passes.
+    async fn inward(&mut self, filters: &[Rc<WorkerFilter>], mut at: usize) -> usize {
+        while let Some(filter) = filters.get(at) {
+            match self.step(filter, at, Happening::Request).await {
+                Ok(Step::Inward) => at += 1,
+                Ok(Step::Outward) => return at,
+                Err(expired) => return self.expire(expired, at),
+            }
+        }
+        match self.forward().await {
+            Ok(()) => at,
+            Err(expired) => self.expire(expired, at),
+        }
+    }
+
+    /// Past the filters before `at`, innermost first; `Some` with the filter to enter when one runs the rest again.
+    async fn outward(&mut self, filters: &[Rc<WorkerFilter>], mut at: usize) -> Option<usize> {
+        while at > 0 {
+            at -= 1;
+            let (Some(filter), Some(slot)) = (filters.get(at), self.end.slots.0.get_mut(at)) else { return None };
+            if slot.state != State::Waiting {
+                continue;
+            }
+            slot.state = State::Idle;
+            slot.phase = Some(Phase::Response);
+            slot.deadline = None;
+            match self.step(filter, at, Happening::Response).await {
+                Ok(Step::Inward) => return Some(at + 1),
+                Ok(Step::Outward) => {}
+                Err(expired) => at = self.expire(expired, at),
+            }
+        }
+        None
+    }
+
+    /// A time limit came at filter `at` (or at the upstream): the response says so, and goes on from the returned place.
+    fn expire(&mut self, expired: Expired, at: usize) -> usize {
+        let (kind, from) = match expired {
+            Expired::Run(filter) => (ErrorKind::PerTryTimeout, filter + 1),
+            Expired::Upstream => (ErrorKind::Timeout, at),
+            Expired::Exchange => {
+                self.expired = true;
+                (ErrorKind::Timeout, at)
+            }
+        };
+        let Completion { slots, info, .. } = &mut *self.end;
+        for slot in slots.0.iter_mut().skip(from) {
+            slot.cancel(info);
+        }
+        self.reply = Reply::error(kind);
+        from
+    }
+
+    /// Lets filter `at` act on what happened, and on what comes of it, until it passes the exchange on.
+    async fn step(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: Happening) -> Result<Step, Expired> {
+        let mut happening = happening;
+        loop {
+            let answer = match self.tell(filter, at, &happening) {
+                Ok(answer) => answer,
+                Err(fault) => return Ok(self.fault(filter, at, &fault)),
+            };
+            happening = match answer.verdict {
+                Decision::Pass(changes) => {
+                    self.change_request(changes);
+                    return Ok(Step::Inward);
+                }
+                Decision::Run { changes, deadline } => {
+                    self.start_run(at, deadline);
+                    self.change_request(changes);
+                    return Ok(Step::Inward);
+                }
+                Decision::Respond(own) => {
+                    let mut response = Response::new(ResponseSource::Full(own.body));
+                    *response.status_mut() = own.status;
+                    *response.headers_mut() = own.headers;
+                    self.reply = Reply::new(response);
+                    return Ok(Step::Outward);
+                }
+                Decision::Deliver(changes) => {
+                    self.change_response(changes);
+                    return Ok(Step::Outward);
+                }
+                Decision::Body { of_request, limit } => {
+                    self.busy(at);
+                    Happening::Body(self.read_body(at, of_request, limit).await?)
+                }
+                Decision::Fetch(fetch) => {
+                    self.busy(at);
+                    Happening::Fetched(self.fetch(at, *fetch).await?)
+                }
+                Decision::Sleep(duration) => {
+                    self.busy(at);
+                    self.within(at, tokio::time::sleep(duration)).await?;
+                    Happening::Slept
+                }
+            };
+            if let Some(slot) = self.end.slots.0.get_mut(at) {
+                slot.state = State::Idle;
+            }
+        }
+    }
+
+    /// Tells filter `at` what happened and reads its answer.
+    fn tell(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: &Happening) -> Result<Answer, Fault> {
+        let replayable = self.end.request.as_ref().is_none_or(|source| source.replayable());
+        let Completion { slots, info, upstream_duration, request, .. } = &mut *self.end;
+        let (head, reply, scheme) = (&self.head, &self.reply, self.scheme);
+        let Some(slot) = slots.0.get_mut(at) else { return Err(filter.fault_limit(MAX_CALLS)) };
+        slot.calls += 1;
+        if slot.calls > MAX_CALLS {
+            return Err(filter.fault_limit(MAX_CALLS));
+        }
+        let phase = *slot.phase.get_or_insert(Phase::Request);
+        let ticket = match &slot.ticket {
+            Some(ticket) => ticket,
+            None => slot.ticket.insert(filter.enter()?),
+        };
+        let size = match happening {
+            Happening::Request => event::request_size(head),
+            Happening::Response => event::response_size(&reply.head),
+            Happening::Body(body) => event::body_size(body),
+            Happening::Fetched(fetched) => event::fetched_size(fetched),
+            Happening::Slept => 0,
+        };
+        let answer = ticket.call(
+            happening.event(),
+            info,
+            size,
+            |message| match happening {
+                Happening::Request => {
+                    event::write_request(message, head, scheme, event::flags(request.is_none(), replayable))
+                }
+                Happening::Response => {
+                    let flags = event::flags(reply.source.is_empty(), replayable);
+                    event::write_response(message, &reply.head, reply.error, flags, *upstream_duration)
+                }
+                Happening::Body(body) => event::write_body(message, body),
+                Happening::Fetched(fetched) => event::write_fetched(message, fetched),
+                Happening::Slept => Ok(()),
+            },
+            |message| answer::read(message, phase),
+        )?;
+        slot.want_end |= answer.want_end;
+        Ok(answer)
+    }
+
+    /// Filter `at` failed: what the exchange gets is the configuration's choice.
+    fn fault(&mut self, filter: &WorkerFilter, at: usize, fault: &Fault) -> Step {
+        tracing::debug!(error = %fault, "filter fault");
+        let phase = self.end.slots.0.get_mut(at).and_then(|slot| {
+            slot.state = State::Idle;
+            slot.ticket = None;
+            slot.phase
+        });
+        match (filter.on_error(), phase) {
+            (OnError::Bypass, Some(Phase::Response)) => Step::Outward,
+            (OnError::Bypass, _) => Step::Inward,
+            (OnError::Deny, _) => {
+                self.reply = Reply::error(ErrorKind::FilterFault);
+                Step::Outward
+            }
+        }
+    }
+
+    fn busy(&mut self, at: usize) {
+        if let Some(slot) = self.end.slots.0.get_mut(at) {
+            slot.state = State::Busy;
+        }
+    }
+
+    /// Filter `at` wants the response of everything behind it; what an earlier Run left there ends.
+    fn start_run(&mut self, at: usize, deadline: Option<Duration>) {
+        self.end.status = self.reply.head.status;
+        let summary = self.end.summary(Outcome::Complete);
+        let Completion { slots, info, .. } = &mut *self.end;
+        for slot in slots.0.iter_mut().skip(at + 1) {
+            slot.finish(&summary, info);
+            *slot = Slot::default();
+        }
+        self.reply = Reply::none();
+        if let Some(slot) = slots.0.get_mut(at) {
+            slot.state = State::Waiting;
+            slot.deadline = deadline.map(|deadline| Instant::now() + deadline);
+        }
+    }
+
+    fn change_request(&mut self, changes: RequestChanges) {
+        if let Some(method) = changes.method {
+            self.head.method = method;
+        }
+        if let Some(path) = changes.path {
+            self.head.uri = path.into();
+        }
+        answer::apply(changes.headers, &mut self.head.headers);
+        if let Some(authority) = changes.authority {
+            self.head.headers.insert(http::header::HOST, authority);
+        }
+        if let Some(name) = changes.upstream {
+            self.target = self.end.generation.upstream(&name).map_or(Target::Missing, Target::Chosen);
+        }
+        if let Some(timeout) = changes.timeout {
+            self.deadline = Some(self.end.started + timeout);
+        }
+        if let Some(body) = changes.body {
+            self.head.headers.remove(http::header::CONTENT_LENGTH);
+            self.end.request = Some(RequestSource::replaced(body));
+        }
+    }
+
+    fn change_response(&mut self, changes: ResponseChanges) {
+        let Reply { head, source, .. } = &mut self.reply;
+        if let Some(status) = changes.status {
+            head.status = status;
+        }
+        answer::apply(changes.headers, &mut head.headers);
+        if let Some(body) = changes.body {
+            head.headers.remove(http::header::CONTENT_LENGTH);
+            *source = ResponseSource::Full(body);
+        }
+    }
+
+    /// Waits for `work`, but no longer than the exchange and the Runs around filter `at` may take.
+    async fn within<T>(&self, at: usize, work: impl Future<Output = T>) -> Result<T, Expired> {
+        if self.expired {
+            return Err(Expired::Exchange);
+        }
+        until(self.limit(at), work).await
+    }
+
+    /// The earliest deadline around filter `at`.
+    fn limit(&self, at: usize) -> Option<(Instant, Expired)> {
+        let runs = self.end.slots.0.iter().take(at).enumerate();
+        let runs = runs.filter_map(|(filter, slot)| slot.deadline.map(|deadline| (deadline, Expired::Run(filter))));
+        let exchange = self.deadline.map(|deadline| (deadline, Expired::Exchange));
+        runs.chain(exchange).min_by_key(|(deadline, _)| *deadline)
+    }
+}
+
+async fn until<T>(limit: Option<(Instant, Expired)>, work: impl Future<Output = T>) -> Result<T, Expired> {
+    match limit {
+        None => Ok(work.await),
+        Some((deadline, expired)) => {
+            tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired)
+        }
+    }
+}

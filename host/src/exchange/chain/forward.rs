@@ -1,0 +1,158 @@
+//! What the chain waits for: the upstream's response, bodies, fetches.
+
+use std::{cell::Cell, time::Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::HOST, request};
+use meshup_abi::{BodyError, ErrorKind};
+
+use super::{Exchange, Expired, Fetched, Reply, Target, until};
+use crate::{
+    body::{RequestBody, ResponseSource},
+    exchange::{answer::FetchRequest, head},
+    upstream::{Answer, SendError},
+};
+
+/// How long a fetch may take that names no deadline of its own.
+const FETCH_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Exchange {
+    /// Sends the request to its upstream; the response, or why there is none, becomes the exchange's.
+    pub(super) async fn forward(&mut self) -> Result<(), Expired> {
+        if self.expired {
+            return Err(Expired::Exchange);
+        }
+        let request = match self.upstream_request() {
+            Ok(request) => request,
+            Err(kind) => {
+                self.reply = Reply::error(kind);
+                return Ok(());
+            }
+        };
+        let Target::Chosen(upstream) = &self.target else {
+            self.reply = Reply::error(ErrorKind::NoUpstream);
+            return Ok(());
+        };
+        let upstream = upstream.clone();
+        let response_limit = (Instant::now() + upstream.response_timeout, Expired::Upstream);
+        let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
+        let endpoint = Cell::new(None);
+        let sent = upstream.send(request, |tried| endpoint.set(Some(tried.key.address)));
+        let answer = until(Some(limit), sent).await;
+        if let Some(info) = &mut self.end.info {
+            info.endpoint = endpoint.get();
+        }
+        self.end.upstream_duration = Some(self.end.started.elapsed());
+        self.reply = match answer? {
+            Ok(answer) => upstream_reply(answer),
+            Err(SendError { kind, .. }) => Reply::error(kind),
+        };
+        upstream.count(self.reply.head.status, self.reply.error);
+        Ok(())
+    }
+
+    /// The request for the upstream. While a filter may run again, the exchange keeps a copy of the head and what it
+    /// can of the body.
+    fn upstream_request(&mut self) -> Result<Request<RequestBody>, ErrorKind> {
+        if let Target::Route = self.target {
+            self.target = self.end.route.choose_upstream().map_or(Target::Missing, Target::Chosen);
+        }
+        let may_run_again = self.end.slots.any_waiting();
+        let body = match &self.end.request {
+            None => RequestBody::Empty,
+            Some(source) if !source.replayable() => return Err(ErrorKind::ReplayLimit),
+            Some(source) => {
+                if may_run_again {
+                    source.record(self.end.route.replay_limit);
+                }
+                source.attempt()
+            }
+        };
+        if let (Some(info), Target::Chosen(upstream)) = (&mut self.end.info, &self.target) {
+            info.attempts += 1;
+            info.upstream = Some(upstream.name.clone());
+        }
+        let head = if may_run_again { self.head.clone() } else { take(&mut self.head) };
+        Ok(Request::from_parts(head, body))
+    }
+
+    /// Reads a whole body for filter `at`.
+    pub(super) async fn read_body(
+        &mut self,
+        at: usize,
+        of_request: bool,
+        limit: usize,
+    ) -> Result<Result<Bytes, BodyError>, Expired> {
+        if of_request {
+            return match self.end.request.clone() {
+                Some(source) => self.within(at, source.read(limit)).await,
+                None => Ok(Ok(Bytes::new())),
+            };
+        }
+        let mut source = std::mem::take(&mut self.reply.source);
+        let body = self.within(at, source.read(limit)).await;
+        self.reply.source = source;
+        body
+    }
+
+    /// Asks an upstream on behalf of filter `at`.
+    pub(super) async fn fetch(
+        &mut self,
+        at: usize,
+        fetch: FetchRequest,
+    ) -> Result<Result<Fetched, ErrorKind>, Expired> {
+        let Some(upstream) = self.end.generation.upstream(&fetch.upstream) else {
+            return Ok(Err(ErrorKind::NoUpstream));
+        };
+        let timeout = fetch.deadline.unwrap_or(FETCH_TIMEOUT);
+        let limit = fetch.limit;
+        let work = async {
+            let request = fetch_request(fetch)?;
+            let (response, lease) = upstream.send(request, |_| {}).await.map_err(|error| error.kind)?;
+            let (head, incoming) = response.into_parts();
+            let mut source = ResponseSource::Upstream(incoming, lease);
+            let body = source.read(limit).await.map_err(|error| match error {
+                BodyError::TooLarge => ErrorKind::LimitExceeded,
+                BodyError::Aborted | BodyError::Gone => ErrorKind::Reset,
+            })?;
+            Ok(Fetched { head, body })
+        };
+        let work = async { tokio::time::timeout(timeout, work).await.unwrap_or(Err(ErrorKind::Timeout)) };
+        self.within(at, work).await
+    }
+}
+
+/// The upstream's response in the inner form.
+fn upstream_reply((response, mut lease): Answer) -> Reply {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Reply::error(ErrorKind::BadResponse);
+    }
+    let (mut head, incoming) = response.into_parts();
+    head::strip_response(&mut head.headers);
+    head.version = http::Version::HTTP_11;
+    let source = if http_body::Body::is_end_stream(&incoming) {
+        lease.give_back();
+        ResponseSource::Empty
+    } else {
+        ResponseSource::Upstream(incoming, lease)
+    };
+    Reply::new(Response::from_parts(head, source))
+}
+
+fn fetch_request(fetch: FetchRequest) -> Result<Request<RequestBody>, ErrorKind> {
+    let body = if fetch.body.is_empty() { RequestBody::Empty } else { RequestBody::Full(fetch.body) };
+    let mut request = Request::new(body);
+    *request.method_mut() = fetch.method;
+    *request.uri_mut() = fetch.uri;
+    *request.headers_mut() = fetch.headers;
+    if !request.headers().contains_key(HOST) {
+        let host = http::HeaderValue::from_str(&fetch.upstream).map_err(|_| ErrorKind::BadRequest)?;
+        request.headers_mut().insert(HOST, host);
+    }
+    Ok(request)
+}
+
+/// Takes a head that nobody needs any more.
+fn take(head: &mut request::Parts) -> request::Parts {
+    std::mem::replace(head, Request::new(()).into_parts().0)
+}

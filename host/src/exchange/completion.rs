@@ -1,0 +1,97 @@
+//! The end of an exchange: what it came to, told once to metrics and to the filters that asked.
+//!
+//! **Invariant:** every exchange that reached a route ends exactly once, also when the client goes away.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderMap, StatusCode};
+use meshup_abi::Outcome;
+
+use super::{ExchangeInfo, chain::Slots};
+use crate::{
+    body::RequestSource,
+    worker::{Generation, Route},
+};
+
+/// What an exchange came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Summary {
+    pub status: StatusCode,
+    pub duration: Duration,
+    pub upstream_duration: Option<Duration>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub grpc_status: Option<u32>,
+    pub outcome: Outcome,
+}
+
+/// An exchange as far as its end needs it.
+#[derive(Debug)]
+pub(crate) struct Completion {
+    /// Keeps the generation for as long as the exchange lasts.
+    pub(super) generation: Rc<Generation>,
+    pub(super) route: Rc<Route>,
+    pub(super) info: Option<Box<ExchangeInfo>>,
+    pub(super) slots: Slots,
+    pub(super) request: Option<Rc<RequestSource>>,
+    pub(super) started: Instant,
+    pub(super) upstream_duration: Option<Duration>,
+    pub(super) status: StatusCode,
+    pub(super) response_bytes: u64,
+    pub(super) grpc_status: Option<u32>,
+    pub(super) ended: bool,
+}
+
+impl Completion {
+    /// Counts response body bytes.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    /// Looks at the trailers for the gRPC status.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        self.grpc_status = grpc_status(trailers).or(self.grpc_status);
+    }
+
+    /// The exchange is over.
+    pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
+        self.finish(outcome);
+    }
+
+    /// The exchange so far.
+    pub(super) fn summary(&self, outcome: Outcome) -> Summary {
+        Summary {
+            status: self.status,
+            duration: self.started.elapsed(),
+            upstream_duration: self.upstream_duration,
+            request_bytes: self.request.as_ref().map_or(0, |request| request.received()),
+            response_bytes: self.response_bytes,
+            grpc_status: self.grpc_status,
+            outcome,
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let summary = self.summary(outcome);
+        self.slots.finish(&summary, &mut self.info);
+        self.route.metrics.record(&summary);
+    }
+}
+
+impl Drop for Completion {
+    /// An exchange that is dropped before its response was handed over: the client went away.
+    fn drop(&mut self) {
+        self.finish(Outcome::ClientAbort);
+    }
+}
+
+/// The gRPC status that headers or trailers carry.
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u32> {
+    fields.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,248 @@
+//! Request and response heads at the border: one form inside, hop-by-hop fields off (RFC 9110 section 7.6.1),
+//! `X-Forwarded-*` on.
+//!
+//! **Invariant:** inside, a request has its authority in `host`, an origin-form target, and no field that belongs to a
+//! connection.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    header::{self, Entry, HOST},
+    request::Parts,
+    uri::PathAndQuery,
+};
+use meshup_abi::ErrorKind;
+
+use crate::config::ForwardedHeaders;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
+
+/// What the proxy tells the upstream about the client.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub policy: ForwardedHeaders,
+    /// The client's IP address.
+    pub client: HeaderValue,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// Brings a client's request into the inner form.
+///
+/// # Errors
+/// [`ErrorKind::BadRequest`] when the target or authority is missing, ambiguous or not valid.
+pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), ErrorKind> {
+    if head.method == Method::CONNECT {
+        return Err(ErrorKind::BadRequest);
+    }
+    authority_to_host(head)?;
+    let te = strip_hop_by_hop(&mut head.headers);
+    if te == Te::Trailers {
+        head.headers.insert(header::TE, TRAILERS);
+    }
+    forward(&mut head.headers, forwarded);
+    Ok(())
+}
+
+/// Takes the fields of the upstream's connection off its response.
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+/// Moves the authority of an absolute target (HTTP/2, or RFC 9112 section 3.2.2) to `host`, and checks that there is
+/// exactly one.
+fn authority_to_host(head: &mut Parts) -> Result<(), ErrorKind> {
+    if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ErrorKind::BadRequest)?;
+        head.headers.insert(HOST, host);
+        head.uri = origin_form(&head.uri)?;
+    } else if head.headers.get_all(HOST).iter().count() > 1 {
+        return Err(ErrorKind::BadRequest);
+    }
+    match head.headers.get(HOST) {
+        None if head.version == Version::HTTP_10 => Ok(()),
+        Some(host) if is_authority(host.as_bytes()) => Ok(()),
+        _ => Err(ErrorKind::BadRequest),
+    }
+}
+
+fn origin_form(uri: &Uri) -> Result<Uri, ErrorKind> {
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Uri::try_from(path.as_str()).map_err(|_| ErrorKind::BadRequest)
+}
+
+/// `host [":" port]` (RFC 3986 section 3.2.2), without user information.
+pub(crate) fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if !text.ends_with(b"]") => (text.get(..colon), text.get(colon + 1..)),
+        _ => (Some(text), None),
+    };
+    let host_ok = host.is_some_and(|host| {
+        let inner = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+        match inner {
+            Some(address) => std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
+            None => !host.is_empty() && host.iter().all(|&byte| is_host_byte(byte)),
+        }
+    });
+    let port_ok = port.is_none_or(|port| {
+        std::str::from_utf8(port).is_ok_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+            && std::str::from_utf8(port).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
+    });
+    host_ok && port_ok
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
+}
+
+/// What the `te` field said, for it is made anew.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Te {
+    Absent,
+    Trailers,
+}
+
+/// Whether a field belongs to a connection, not to the message.
+pub(crate) fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return Te::Absent;
+    }
+    let asks_trailers = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    };
+    let te = if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent };
+    for name in connection_options(headers) {
+        headers.remove(name);
+    }
+    for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings"] {
+        headers.remove(name);
+    }
+    te
+}
+
+/// The fields that `connection` names, except those that frame or route the message: a client must not have them taken.
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let listed = headers.get_all(header::CONNECTION);
+    let names = listed.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
+    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH).collect()
+}
+
+fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
+    let host = headers.get(HOST).cloned();
+    let scheme = HeaderValue::from_static(forwarded.scheme);
+    match forwarded.policy {
+        ForwardedHeaders::Replace => {
+            headers.insert(X_FORWARDED_FOR, forwarded.client.clone());
+            headers.insert(X_FORWARDED_PROTO, scheme);
+            if let Some(host) = host {
+                headers.insert(X_FORWARDED_HOST, host);
+            }
+        }
+        ForwardedHeaders::Append => {
+            let chain = extended(headers, &forwarded.client);
+            headers.insert(X_FORWARDED_FOR, chain);
+            headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
+            if let (Some(host), Entry::Vacant(vacant)) = (host, headers.entry(X_FORWARDED_HOST)) {
+                vacant.insert(host);
+            }
+        }
+    }
+}
+
+/// The client's `x-forwarded-for`, all its lines, with its own address behind.
+fn extended(headers: &HeaderMap, client: &HeaderValue) -> HeaderValue {
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(client.as_bytes());
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| client.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let field = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields.iter().map(field) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn authorities() {
+        let valid = ["a", "a.example:80", "127.0.0.1:8080", "[::1]", "[::1]:443", "a_b.example", "a:"];
+        let refused = ["", ":80", "a:b", "u@a", "a:99999", "a/b", "a,b", "[::1", "[zz]", "a b", "::1"];
+        for text in valid {
+            assert!(is_authority(text.as_bytes()), "{text} is valid");
+        }
+        for text in refused {
+            assert!(!is_authority(text.as_bytes()), "{text} is refused");
+        }
+    }
+
+    #[test]
+    fn connection_fields_go_and_the_proxys_own_stay() {
+        let mut headers = map(&[
+            ("connection", "close, x-private, content-length"),
+            ("x-private", "1"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers, deflate"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(strip_hop_by_hop(&mut headers), Te::Trailers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["accept", "content-length"]);
+    }
+
+    #[test]
+    fn forwarded_headers_of_an_untrusted_client_are_replaced() {
+        let mut headers = map(&[("host", "a.example"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")]);
+        let forwarded =
+            Forwarded { policy: ForwardedHeaders::Replace, client: HeaderValue::from_static("10.0.0.1"), scheme: "http" };
+        forward(&mut headers, &forwarded);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "a.example");
+    }
+
+    #[test]
+    fn forwarded_headers_of_a_trusted_proxy_are_extended() {
+        let mut headers = map(&[("host", "b"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-host", "a.example")]);
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("7.7.7.7"));
+        let forwarded =
+            Forwarded { policy: ForwardedHeaders::Append, client: HeaderValue::from_static("10.0.0.1"), scheme: "http" };
+        forward(&mut headers, &forwarded);
+        assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-host"], "a.example");
+    }
+}

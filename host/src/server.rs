@@ -1,0 +1,173 @@
+//! Where clients come in: sockets, accept loops, connections.
+//!
+//! **Invariant:** an accept error never ends an accept loop, and a connection's fault never leaves its task.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+
+mod connection;
+mod guard;
+mod preface;
+
+pub(crate) use connection::{ActiveExchange, Connection};
+
+use crate::{config, worker::Worker};
+
+/// Connections that may wait to be accepted, per socket.
+const BACKLOG: i32 = 4096;
+/// The pause after the process ran out of descriptors or memory.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// One configured address with a socket for every worker.
+#[derive(Debug)]
+pub(crate) struct BoundListener {
+    /// As configured.
+    pub address: SocketAddr,
+    /// As bound: with the port that the system chose where the configuration says 0.
+    pub local: SocketAddr,
+    pub settings: Arc<config::Listener>,
+    sockets: Arc<Vec<Mutex<Option<StdListener>>>>,
+}
+
+impl BoundListener {
+    /// Binds a socket for each of `workers` workers.
+    ///
+    /// # Errors
+    /// What the system says: address in use, permission denied, ...
+    pub(crate) fn bind(settings: Arc<config::Listener>, workers: usize) -> io::Result<Self> {
+        let address = settings.listen;
+        let first = bind(address)?;
+        let local = first.local_addr()?;
+        let mut sockets = vec![Mutex::new(Some(first))];
+        for _ in 1..workers {
+            sockets.push(Mutex::new(Some(bind(local)?)));
+        }
+        Ok(Self { address, local, settings, sockets: Arc::new(sockets) })
+    }
+
+    /// The same sockets under new settings.
+    pub(crate) fn with_settings(&self, settings: Arc<config::Listener>) -> Self {
+        Self { address: self.address, local: self.local, settings, sockets: self.sockets.clone() }
+    }
+
+    /// The socket of one worker; it is handed out once.
+    pub(crate) fn socket(&self, worker: usize) -> Option<StdListener> {
+        self.sockets.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A running accept loop.
+#[derive(Debug)]
+pub(crate) struct ListenerTask {
+    settings: watch::Sender<Arc<config::Listener>>,
+    stop: watch::Sender<bool>,
+}
+
+impl ListenerTask {
+    /// New connections get these settings.
+    pub(crate) fn update(&self, settings: Arc<config::Listener>) {
+        self.settings.send_replace(settings);
+    }
+
+    /// Accepts what waits in the queue, then closes the socket; the listener's connections end after their exchanges.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Starts an accept loop on the current worker.
+pub(crate) fn listen(
+    worker: &Rc<Worker>,
+    socket: StdListener,
+    settings: Arc<config::Listener>,
+) -> (ListenerTask, JoinHandle<()>) {
+    let (settings, current) = watch::channel(settings);
+    let (stop, stopped) = watch::channel(false);
+    let acceptor = Acceptor { worker: worker.clone(), settings: current, stopped, closing: watch::channel(false).0 };
+    let handle = tokio::task::spawn_local(async move {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => acceptor.run(socket).await,
+            Err(error) => tracing::error!(%error, "cannot listen"),
+        }
+    });
+    (ListenerTask { settings, stop }, handle)
+}
+
+struct Acceptor {
+    worker: Rc<Worker>,
+    settings: watch::Receiver<Arc<config::Listener>>,
+    stopped: watch::Receiver<bool>,
+    /// Tells the listener's connections to end after their exchanges.
+    closing: watch::Sender<bool>,
+}
+
+impl Acceptor {
+    async fn run(mut self, socket: TcpListener) {
+        let mut drain = self.worker.drain.clone();
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.stopped.wait_for(|stop| *stop) => break,
+                () = drain.announced(), if !*self.closing.borrow() => { self.closing.send_replace(true); }
+                accepted = socket.accept() => self.accepted(accepted).await,
+            }
+        }
+        self.closing.send_replace(true);
+        self.accept_queue(&socket).await;
+    }
+
+    async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
+        match accepted {
+            Ok((stream, client)) => {
+                let settings = self.settings.borrow().clone();
+                connection::spawn(&self.worker, settings, stream, client, self.closing.subscribe());
+            }
+            Err(error) if is_exhausted(&error) => {
+                self.worker.metrics.accept_errors.increment(1);
+                tracing::warn!(%error, "cannot accept connections for now");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+        }
+    }
+
+    /// Accepts what the system completed before the socket closes, so that none of it is reset.
+    async fn accept_queue(&self, socket: &TcpListener) {
+        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, socket.accept()).await {
+            if accepted.is_err() {
+                return;
+            }
+            self.accepted(accepted).await;
+        }
+    }
+}
+
+/// Descriptors or memory are used up: waiting helps, trying again at once does not.
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOMEM: i32 = 12;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOMEM | ENOBUFS))
+}

@@ -1,0 +1,377 @@
+//! A look at the raw bytes of HTTP/1 requests, for what the parser behind it lets pass: framing that two readers could
+//! understand differently (RFC 9112 sections 2.2, 5.2, 6.3).
+//!
+//! It finds where each message ends, in step with the parser. What it does not like it overwrites, from the offending
+//! byte on, with NUL: the parser then refuses the message by its own rules, answers 400 and closes.
+//!
+//! **Invariant:** a byte is changed only in a message that must be refused, and from there on every byte is.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::preface::Beginning;
+
+/// Why a message is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Ambiguity {
+    #[error("a line that does not end with CR LF")]
+    BareLineFeed,
+    #[error("a folded header line")]
+    Fold,
+    #[error("more than one content-length")]
+    ContentLengths,
+    #[error("both content-length and transfer-encoding")]
+    BothFramings,
+    #[error("a content-length that is not a number")]
+    ContentLength,
+    #[error("a transfer-encoding other than chunked")]
+    TransferEncoding,
+    #[error("a chunk that is not framed as such")]
+    Chunk,
+    #[error("a line that is too long")]
+    LineTooLong,
+}
+
+/// Where in the byte stream the guard stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before a request line.
+    Start,
+    /// In the header lines.
+    Fields,
+    /// In a body with so many bytes to come.
+    Body(u64),
+    /// At a chunk-size line.
+    ChunkSize,
+    /// In chunk data with so many bytes to come.
+    ChunkData(u64),
+    /// At the CR LF behind chunk data.
+    ChunkEnd,
+    /// In the lines behind the last chunk.
+    Trailers,
+    /// The message was refused.
+    Refused(Ambiguity),
+}
+
+/// The longest line: beyond it the parser's own limit on heads has long refused the message.
+const MAX_LINE: usize = 1024 * 1024;
+/// The longest chunk-size line, extensions included.
+const MAX_CHUNK_LINE: usize = 4096;
+
+/// Follows the framing of the requests on one connection.
+#[derive(Debug)]
+pub(super) struct Guard {
+    state: State,
+    content_length: Option<u64>,
+    chunked: bool,
+    /// The beginning of a line whose end has not arrived.
+    line: Vec<u8>,
+}
+
+impl Guard {
+    pub(super) fn new() -> Self {
+        Self { state: State::Start, content_length: None, chunked: false, line: Vec::new() }
+    }
+
+    /// Why the connection's last message was refused, if it was.
+    pub(super) fn refused(&self) -> Option<Ambiguity> {
+        match self.state {
+            State::Refused(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// Whether the stream stands within a request head.
+    fn in_head(&self) -> bool {
+        self.state == State::Fields || (self.state == State::Start && !self.line.is_empty())
+    }
+
+    /// Follows newly read bytes; overwrites what must not reach the parser.
+    fn inspect(&mut self, bytes: &mut [u8]) {
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            match self.advance(rest) {
+                Ok(used) => at += used,
+                Err((offset, why)) => {
+                    self.state = State::Refused(why);
+                    if let Some(rest) = bytes.get_mut(at + offset..) {
+                        rest.fill(0);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the bytes up to the next step; an error has the offset of the byte that is wrong.
+    fn advance(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
+        match self.state {
+            State::Refused(why) => Err((0, why)),
+            State::Body(left) => {
+                let used = within(left, rest);
+                self.state = if left == used as u64 { State::Start } else { State::Body(left - used as u64) };
+                Ok(used)
+            }
+            State::ChunkData(left) => {
+                let used = within(left, rest);
+                self.state = if left == used as u64 { State::ChunkEnd } else { State::ChunkData(left - used as u64) };
+                Ok(used)
+            }
+            State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => self.take_line(rest),
+        }
+    }
+
+    fn take_line(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            self.line.extend_from_slice(rest);
+            let max = if self.state == State::ChunkSize { MAX_CHUNK_LINE } else { MAX_LINE };
+            let too_long = self.line.len() > max;
+            return if too_long { Err((0, Ambiguity::LineTooLong)) } else { Ok(rest.len()) };
+        };
+        let part = rest.get(..end).unwrap_or_default();
+        let checked = if self.line.is_empty() {
+            self.line_ended(part)
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(part);
+            self.line_ended(&line)
+        };
+        checked.map(|()| end + 1).map_err(|why| (end, why))
+    }
+
+    /// Takes one line, without its LF.
+    fn line_ended(&mut self, line: &[u8]) -> Result<(), Ambiguity> {
+        let Some(line) = line.strip_suffix(b"\r") else { return Err(Ambiguity::BareLineFeed) };
+        match self.state {
+            State::Start if line.is_empty() => {}
+            State::Start => {
+                self.content_length = None;
+                self.chunked = false;
+                self.state = State::Fields;
+            }
+            State::Fields if line.is_empty() => self.head_ended(),
+            State::Fields => self.field(line)?,
+            State::ChunkSize => {
+                self.state = match chunk_size(line).ok_or(Ambiguity::Chunk)? {
+                    0 => State::Trailers,
+                    size => State::ChunkData(size),
+                }
+            }
+            State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
+            State::ChunkEnd => return Err(Ambiguity::Chunk),
+            State::Trailers if line.is_empty() => self.state = State::Start,
+            State::Trailers | State::Body(_) | State::ChunkData(_) | State::Refused(_) => {}
+        }
+        Ok(())
+    }
+
+    fn head_ended(&mut self) {
+        self.state = match self.content_length {
+            _ if self.chunked => State::ChunkSize,
+            Some(length) if length > 0 => State::Body(length),
+            _ => State::Start,
+        };
+    }
+
+    fn field(&mut self, line: &[u8]) -> Result<(), Ambiguity> {
+        match line.first() {
+            Some(b' ' | b'\t') => return Err(Ambiguity::Fold),
+            Some(b'c' | b'C' | b't' | b'T') => {}
+            _ => return Ok(()),
+        }
+        let Some(colon) = memchr::memchr(b':', line) else { return Ok(()) };
+        let (name, value) = line.split_at(colon);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.content_length(value)?;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Ambiguity::TransferEncoding);
+            }
+            self.chunked = true;
+        }
+        if self.chunked && self.content_length.is_some() { Err(Ambiguity::BothFramings) } else { Ok(()) }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Ambiguity> {
+        if self.content_length.is_some() {
+            return Err(Ambiguity::ContentLengths);
+        }
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+        self.content_length = Some(number.ok_or(Ambiguity::ContentLength)?);
+        Ok(())
+    }
+}
+
+fn within(left: u64, rest: &[u8]) -> usize {
+    usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()))
+}
+
+/// `1*HEXDIG [ chunk-ext ]` (RFC 9112 section 7.1), the extension being printable and not empty.
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let (size, extension) = line.split_at_checked(digits)?;
+    let printable = |byte: &u8| *byte == b'\t' || (b' '..=b'~').contains(byte) || *byte >= 0x80;
+    let extension_ok = match extension.split_first() {
+        None => true,
+        Some((b';', text)) => !text.trim_ascii().is_empty() && text.iter().all(printable),
+        Some(_) => false,
+    };
+    let size = std::str::from_utf8(size).ok().filter(|_| (1..=16).contains(&digits) && extension_ok)?;
+    u64::from_str_radix(size, 16).ok()
+}
+
+/// A client's byte stream: what was read to learn its protocol, then the rest; guarded when it is HTTP/1.
+#[derive(Debug)]
+pub(super) struct Guarded<S> {
+    stream: S,
+    beginning: Option<Box<Beginning>>,
+    guard: Option<Guard>,
+    /// Since when a request head has been under way.
+    head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
+}
+
+impl<S> Guarded<S> {
+    pub(super) fn new(
+        stream: S,
+        beginning: Beginning,
+        guard: Option<Guard>,
+        head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
+    ) -> Self {
+        Self { stream, beginning: Some(Box::new(beginning)), guard, head_since }
+    }
+
+    /// Why the guard refused a message, if it did.
+    pub(super) fn refused(&self) -> Option<Ambiguity> {
+        self.guard.as_ref().and_then(Guard::refused)
+    }
+
+    fn inspect(&mut self, bytes: &mut [u8]) {
+        let Some(guard) = &mut self.guard else { return };
+        guard.inspect(bytes);
+        match (guard.in_head(), self.head_since.get()) {
+            (true, None) => self.head_since.set(Some(Instant::now())),
+            (false, Some(_)) => self.head_since.set(None),
+            _ => {}
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match &self.beginning {
+            Some(beginning) if buf.remaining() >= beginning.bytes().len() => {
+                buf.put_slice(beginning.bytes());
+                self.beginning = None;
+            }
+            Some(_) => return Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
+            None => ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?,
+        }
+        if let Some(bytes) = buf.filled_mut().get_mut(before..) {
+            self.inspect(bytes);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the guard says of a byte stream, whole and in pieces of every size.
+    fn inspect(stream: &[u8]) -> Option<Ambiguity> {
+        let verdict = |piece: usize| {
+            let mut guard = Guard::new();
+            for bytes in stream.chunks(piece) {
+                let mut copy = bytes.to_vec();
+                let before = guard.refused();
+                guard.inspect(&mut copy);
+                assert_eq!(copy == bytes, before.is_none() && guard.refused().is_none(), "{:?}", guard.state);
+            }
+            guard.refused()
+        };
+        let whole = verdict(stream.len());
+        for piece in 1..stream.len().min(40) {
+            assert_eq!(verdict(piece), whole, "in pieces of {piece}");
+        }
+        whole
+    }
+
+    #[test]
+    fn well_framed_requests_pass_untouched() {
+        for stream in [
+            &b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 7\r\n\r\na\nb\r\n\nxGET / HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nab\n\n\r\nA;x=y\r\n0123456789\r\n0\r\nt: v\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\ntransfer-encoding:\tChunked \r\n\r\n0\r\n\r\n",
+            b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        ] {
+            assert_eq!(inspect(stream), None, "{}", String::from_utf8_lossy(stream));
+        }
+    }
+
+    #[test]
+    fn ambiguous_framing_is_refused() {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\n";
+        let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
+        for (stream, expected) in [
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n".into(), Ambiguity::BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n".into(), Ambiguity::BareLineFeed),
+            ("GET / HTTP/1.1\r\nHost: a\r\n x\r\n\r\n".into(), Ambiguity::Fold),
+            (format!("{post}Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde"), Ambiguity::ContentLengths),
+            (format!("{post}Content-Length: 5, 5\r\n\r\n"), Ambiguity::ContentLength),
+            (format!("{post}Content-Length: +5\r\n\r\n"), Ambiguity::ContentLength),
+            (format!("{post}Content-Length: \r\n\r\n"), Ambiguity::ContentLength),
+            (format!("{post}Content-Length: 99999999999999999999\r\n\r\n"), Ambiguity::ContentLength),
+            (format!("{post}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"), Ambiguity::BothFramings),
+            (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"), Ambiguity::BothFramings),
+            (format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n"), Ambiguity::TransferEncoding),
+            (format!("{post}Transfer-Encoding: xchunked\r\n\r\n"), Ambiguity::TransferEncoding),
+            (format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), Ambiguity::TransferEncoding),
+            (format!("{chunked}0x5\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}5\nabcde\r\n0\r\n\r\n"), Ambiguity::BareLineFeed),
+            (format!("{chunked}5 \r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}5;\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}5;a\x01\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}5\r\nabcdefg\r\n0\r\n\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}10000000000000000\r\n"), Ambiguity::Chunk),
+        ] {
+            assert_eq!(inspect(stream.as_bytes()), Some(expected), "{stream}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Upstreams as one worker sees them: endpoints, balancing, connection pools.
+//!
+//! Everything here belongs to one thread; nothing is shared with other workers.
+//!
+//! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
+//! request and its response ended cleanly.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use meshup_abi::ErrorKind;
+
+mod balance;
+mod connect;
+mod endpoint;
+mod http1;
+mod http2;
+
+pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
+
+use crate::{
+    body::{BodyFailure, RequestBody, RequestSource},
+    config,
+};
+use balance::Balancer;
+
+/// A request that could not be exchanged with an endpoint.
+#[derive(Debug)]
+pub(crate) struct SendError {
+    /// Why.
+    pub kind: ErrorKind,
+    /// The request itself, when not a byte of it was sent: it may go elsewhere.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+}
+
+/// An endpoint's answer and the hold on its connection.
+pub(crate) type Answer = (Response<Incoming>, Lease);
+
+/// One upstream of one configuration generation.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub name: Arc<str>,
+    pub response_timeout: Duration,
+    endpoints: Vec<Rc<Endpoint>>,
+    balancer: Balancer,
+    overload_reported: Cell<bool>,
+}
+
+impl Upstream {
+    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address.
+    pub(crate) fn new(
+        name: Arc<str>,
+        config: &config::Upstream,
+        endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
+    ) -> Self {
+        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
+        Self {
+            name,
+            response_timeout: config.response_timeout,
+            endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
+            balancer: Balancer::new(config.load_balancing),
+            overload_reported: Cell::new(false),
+        }
+    }
+
+    /// The endpoints, in the order of the configuration.
+    pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
+        &self.endpoints
+    }
+
+    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried.
+    ///
+    /// # Errors
+    /// [`SendError`] of the last endpoint tried.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+        mut on_endpoint: impl FnMut(&Endpoint),
+    ) -> Result<Answer, SendError> {
+        let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
+        let Some(mut at) = self.balancer.pick(&self.endpoints) else {
+            return Err(SendError { kind: ErrorKind::NoUpstream, unsent: Some(Box::new(request)) });
+        };
+        loop {
+            let Some(endpoint) = self.endpoints.get(at) else {
+                return Err(SendError { kind: ErrorKind::NoUpstream, unsent: Some(Box::new(request)) });
+            };
+            on_endpoint(endpoint);
+            tries = tries.saturating_sub(1);
+            match endpoint.send(request).await {
+                Err(SendError { kind: ErrorKind::ConnectFailure | ErrorKind::Overloaded, unsent: Some(unsent) })
+                    if tries > 0 =>
+                {
+                    request = *unsent;
+                    at = (at + 1) % self.endpoints.len();
+                }
+                Err(error) => {
+                    self.report_overload(error.kind);
+                    return Err(error);
+                }
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    fn report_overload(&self, kind: ErrorKind) {
+        if kind == ErrorKind::Overloaded && !self.overload_reported.replace(true) {
+            tracing::warn!(upstream = &*self.name, "every connection is in use; further cases are only counted");
+        }
+    }
+}
+
+/// How many endpoints one request is offered to when connecting fails.
+const MAX_ENDPOINTS_TRIED: usize = 3;
+
+/// What a failure of a connection means for the exchange on it.
+fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
+    match source.and_then(|source| source.failure()) {
+        Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
+        Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
+        None if error.is_parse() => ErrorKind::BadResponse,
+        None => ErrorKind::Reset,
+    }
+}

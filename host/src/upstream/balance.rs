@@ -1,0 +1,56 @@
+//! Which endpoint gets the next request.
+//!
+//! Endpoints that just refused a connection are passed over while others are left.
+
+use std::{cell::Cell, rc::Rc};
+
+use super::Endpoint;
+use crate::{config::LoadBalancing, random::Random};
+
+#[derive(Debug)]
+pub(super) struct Balancer {
+    policy: LoadBalancing,
+    turn: Cell<usize>,
+    random: Random,
+}
+
+impl Balancer {
+    pub(super) fn new(policy: LoadBalancing) -> Self {
+        let random = Random::new();
+        Self { policy, turn: Cell::new(random.below(1 << 16)), random }
+    }
+
+    /// The index of the endpoint to use; `None` without endpoints.
+    pub(super) fn pick(&self, endpoints: &[Rc<Endpoint>]) -> Option<usize> {
+        match endpoints.len() {
+            0 => None,
+            1 => Some(0),
+            len => Some(self.healthy(endpoints, self.pick_any(endpoints, len))),
+        }
+    }
+
+    fn pick_any(&self, endpoints: &[Rc<Endpoint>], len: usize) -> usize {
+        match self.policy {
+            LoadBalancing::RoundRobin => {
+                let turn = self.turn.get();
+                self.turn.set(turn.wrapping_add(1));
+                turn % len
+            }
+            LoadBalancing::Random => self.random.below(len),
+            LoadBalancing::LeastRequest => self.less_busy(endpoints, len),
+        }
+    }
+
+    /// Power of two choices (Mitzenmacher 2001): the less busy of two distinct endpoints.
+    fn less_busy(&self, endpoints: &[Rc<Endpoint>], len: usize) -> usize {
+        let first = self.random.below(len);
+        let second = (first + 1 + self.random.below(len - 1)) % len;
+        let busy = |at: usize| endpoints.get(at).map_or(usize::MAX, |endpoint| endpoint.active());
+        if busy(second) < busy(first) { second } else { first }
+    }
+
+    fn healthy(&self, endpoints: &[Rc<Endpoint>], at: usize) -> usize {
+        let is_up = |at: &usize| endpoints.get(*at).is_some_and(|endpoint| !endpoint.is_failing());
+        (0..endpoints.len()).map(|step| (at + step) % endpoints.len()).find(is_up).unwrap_or(at)
+    }
+}

@@ -1,0 +1,220 @@
+//! HTTP/1.1 connections to one endpoint: last in, first out, at most so many.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::Instant,
+};
+
+use http::{Method, Request, Version};
+use hyper::client::conn::http1::{Builder, SendRequest};
+use meshup_abi::ErrorKind;
+use tokio::sync::oneshot;
+
+use super::{Answer, EndpointKey, Lease, SendError, connect, endpoint::{Busy, Hold}};
+use crate::body::{RequestBody, RequestSource};
+
+/// The connections of one worker to one endpoint.
+#[derive(Debug)]
+pub(super) struct Pool {
+    key: EndpointKey,
+    max_connections: usize,
+    idle: RefCell<Vec<Idle>>,
+    open: Cell<usize>,
+    waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection taken from the pool, or new to it.
+#[derive(Debug)]
+struct Taken {
+    sender: SendRequest<RequestBody>,
+    reused: bool,
+}
+
+/// A connection that carries an exchange.
+#[derive(Debug)]
+pub(super) struct Held {
+    pool: Rc<Pool>,
+    sender: SendRequest<RequestBody>,
+    request: Option<Rc<RequestSource>>,
+}
+
+impl Held {
+    pub(super) fn give_back(self) {
+        let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
+        if reusable {
+            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, since: Instant::now() });
+            self.pool.wake_one();
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn new(key: EndpointKey, max_connections: usize) -> Rc<Self> {
+        Rc::new(Self {
+            key,
+            max_connections,
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            waiting: RefCell::default(),
+        })
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.open.get()
+    }
+
+    pub(super) fn close_idle(&self) {
+        let timeout = self.key.settings.idle_timeout;
+        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < timeout);
+    }
+
+    /// Sends a request on a pooled or a new connection. A pooled one that turns out to be stale is replaced by a new
+    /// one, once, when nothing of the request was sent or sending it twice does no harm.
+    pub(super) async fn send(self: &Rc<Self>, request: Request<RequestBody>, busy: Busy) -> Result<Answer, SendError> {
+        let source = request.body().source();
+        let mut request = request;
+        *request.version_mut() = Version::HTTP_11;
+        let mut taken = match self.idle_connection() {
+            Some(taken) => taken,
+            None => match self.connection(&busy).await {
+                Ok(taken) => taken,
+                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
+            },
+        };
+        loop {
+            let spare = if taken.reused { harmless_copy(&request) } else { None };
+            let error = match taken.sender.try_send_request(request).await {
+                Ok(response) => {
+                    let held = Held { pool: self.clone(), sender: taken.sender, request: source };
+                    return Ok((response, Lease::new(busy, Hold::Connection(held))));
+                }
+                Err(error) => error,
+            };
+            let (kind, unsent) = classify(error, source.as_ref());
+            let again = unsent.or_else(|| spare.filter(|_| kind == ErrorKind::Reset));
+            match again {
+                Some(again) if taken.reused => request = again,
+                unsent => return Err(SendError { kind, unsent: unsent.map(Box::new) }),
+            }
+            taken = match self.connection(&busy).await {
+                Ok(taken) => taken,
+                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
+            };
+        }
+    }
+
+    /// The connection that was used last and is still open.
+    fn idle_connection(&self) -> Option<Taken> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { sender, .. }) = idle.pop() {
+            if !sender.is_closed() {
+                return Some(Taken { sender, reused: true });
+            }
+        }
+        None
+    }
+
+    /// A new connection, or one that comes free while the endpoint has as many as it may.
+    async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
+        if self.open.get() < self.max_connections {
+            return self.open(busy).await;
+        }
+        let wait = tokio::time::timeout(self.key.settings.connect_timeout, async {
+            loop {
+                let (wake, woken) = oneshot::channel();
+                self.waiting.borrow_mut().push_back(wake);
+                let _ = woken.await;
+                if let Some(taken) = self.idle_connection() {
+                    return Some(taken);
+                }
+                if self.open.get() < self.max_connections {
+                    return None;
+                }
+            }
+        });
+        match wait.await {
+            Ok(Some(taken)) => Ok(taken),
+            Ok(None) => self.open(busy).await,
+            Err(_) => Err(ErrorKind::Overloaded),
+        }
+    }
+
+    async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
+        let slot = Slot::take(self);
+        let opened = async {
+            let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
+            Builder::new().handshake(io).await.map_err(std::io::Error::other)
+        };
+        let (sender, connection) = opened.await.map_err(|error| {
+            busy.endpoint().note_failure(&error);
+            ErrorKind::ConnectFailure
+        })?;
+        tokio::task::spawn_local(async move {
+            let _slot = slot;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Taken { sender, reused: false })
+    }
+
+    fn wake_one(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        while let Some(wake) = waiting.pop_front() {
+            if wake.send(()).is_ok() {
+                return;
+            }
+        }
+    }
+}
+
+/// One of the connections that may be open at a time.
+#[derive(Debug)]
+struct Slot(Rc<Pool>);
+
+impl Slot {
+    fn take(pool: &Rc<Pool>) -> Self {
+        pool.open.set(pool.open.get() + 1);
+        Self(pool.clone())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        self.0.wake_one();
+    }
+}
+
+/// A copy to send again should the connection prove stale: only of requests without a body whose method is idempotent
+/// (RFC 9110 section 9.2.2).
+fn harmless_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+fn classify(
+    mut error: hyper::client::conn::TrySendError<Request<RequestBody>>,
+    source: Option<&Rc<RequestSource>>,
+) -> (ErrorKind, Option<Request<RequestBody>>) {
+    let unsent = error.take_message();
+    (super::error_kind(error.error(), source), unsent)
+}

@@ -1,0 +1,180 @@
+//! HTTP/2 connections to one endpoint: few, shared by many exchanges.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Uri, Version, header::HOST, uri::Parts};
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::TokioTimer;
+use meshup_abi::ErrorKind;
+use tokio::sync::Semaphore;
+
+use super::{Answer, EndpointKey, Lease, SendError, connect, endpoint::{Busy, Hold}};
+use crate::{body::RequestBody, local::LocalExecutor};
+
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The connections of one worker to one endpoint.
+#[derive(Debug)]
+pub(super) struct Pool {
+    key: EndpointKey,
+    max_connections: usize,
+    connections: RefCell<Vec<Connection>>,
+    /// One connection is made at a time; those who wait for it use it.
+    connecting: Semaphore,
+}
+
+#[derive(Debug, Clone)]
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    streams: Rc<Streams>,
+}
+
+/// How busy a connection is.
+#[derive(Debug)]
+struct Streams {
+    active: Cell<usize>,
+    idle_since: Cell<Instant>,
+}
+
+/// One stream of a connection, counted while it lasts.
+#[derive(Debug)]
+pub(super) struct Stream(Rc<Streams>);
+
+impl Stream {
+    fn open(streams: &Rc<Streams>) -> Self {
+        streams.active.set(streams.active.get() + 1);
+        Self(streams.clone())
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get() - 1);
+        self.0.idle_since.set(Instant::now());
+    }
+}
+
+impl Pool {
+    pub(super) fn new(key: EndpointKey, max_connections: usize) -> Rc<Self> {
+        Rc::new(Self { key, max_connections, connections: RefCell::default(), connecting: Semaphore::new(1) })
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    pub(super) fn close_idle(&self) {
+        let timeout = self.key.settings.idle_timeout;
+        self.connections.borrow_mut().retain(|connection| {
+            let idle = connection.streams.active.get() == 0 && connection.streams.idle_since.get().elapsed() >= timeout;
+            !connection.sender.is_closed() && !idle
+        });
+    }
+
+    /// Sends a request as a stream of a connection that has room for it. A request that the connection did not take
+    /// (it was closing) goes to a new connection, once.
+    pub(super) async fn send(
+        self: &Rc<Self>,
+        mut request: Request<RequestBody>,
+        busy: Busy,
+    ) -> Result<Answer, SendError> {
+        let source = request.body().source();
+        if let Err(kind) = to_http2(&mut request) {
+            return Err(SendError { kind, unsent: None });
+        }
+        let mut retried = false;
+        loop {
+            let mut connection = match self.connection(&busy).await {
+                Ok(connection) => connection,
+                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
+            };
+            let stream = Stream::open(&connection.streams);
+            let mut error = match connection.sender.try_send_request(request).await {
+                Ok(response) => {
+                    return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream })));
+                }
+                Err(error) => error,
+            };
+            let kind = super::error_kind(error.error(), source.as_ref());
+            match error.take_message() {
+                Some(unsent) if !retried => request = unsent,
+                unsent => return Err(SendError { kind, unsent: unsent.map(Box::new) }),
+            }
+            retried = true;
+        }
+    }
+
+    async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
+        if let Some(connection) = self.with_room() {
+            return Ok(connection);
+        }
+        let _one = self.connecting.acquire().await.map_err(|_| ErrorKind::ConnectFailure)?;
+        match self.with_room() {
+            Some(connection) => Ok(connection),
+            None => self.open(busy).await,
+        }
+    }
+
+    /// An open connection with room for a stream; the least busy one when no more connections may be made.
+    fn with_room(&self) -> Option<Connection> {
+        let mut connections = self.connections.borrow_mut();
+        connections.retain(|connection| !connection.sender.is_closed());
+        let room = |connection: &&Connection| {
+            connection.streams.active.get() < connection.sender.current_max_send_streams().max(1)
+        };
+        let free = connections.iter().find(room);
+        let full = connections.len() >= self.max_connections;
+        free.or_else(|| connections.iter().filter(|_| full).min_by_key(|connection| connection.streams.active.get()))
+            .cloned()
+    }
+
+    async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
+        let timeout = self.key.settings.connect_timeout;
+        let opened = async {
+            let io = connect::connect(self.key.address, timeout).await?;
+            let handshake = Builder::new(LocalExecutor)
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .keep_alive_interval(PING_INTERVAL)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .handshake(io);
+            handshake.await.map_err(std::io::Error::other)
+        };
+        let (sender, connection) = opened.await.map_err(|error| {
+            busy.endpoint().note_failure(&error);
+            ErrorKind::ConnectFailure
+        })?;
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        let streams = Rc::new(Streams { active: Cell::new(0), idle_since: Cell::new(Instant::now()) });
+        let connection = Connection { sender, streams };
+        self.connections.borrow_mut().push(connection.clone());
+        Ok(connection)
+    }
+}
+
+/// Gives the request the form of HTTP/2: authority in the target instead of a `host` header.
+fn to_http2(request: &mut Request<RequestBody>) -> Result<(), ErrorKind> {
+    if request.version() == Version::HTTP_2 && request.uri().authority().is_some() {
+        return Ok(());
+    }
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = Parts::default();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = host.and_then(|host| host.as_bytes().try_into().ok());
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ErrorKind::BadRequest)?;
+    *request.version_mut() = Version::HTTP_2;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What a filter asks about its exchange, and what it leaves there.
+
+use std::{
+    io::Write,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use http::Version;
+use meshup_abi::{ABSENT, Attribute, INVALID, NO_EXCHANGE, QUOTA};
+use wasmtime::Caller;
+
+use super::{Guest, Region, Result, crypto, guest};
+use crate::exchange::ExchangeInfo;
+
+const MAX_VARIABLE_NAME: usize = 256;
+
+pub(super) fn attribute(mut caller: Caller<'_, Guest>, attribute: u32, out: u32, capacity: u32) -> Result<i32> {
+    let (memory, guest) = guest(&mut caller)?;
+    let out = Region::new(out, capacity);
+    out.of(memory)?;
+    let Ok(attribute) = Attribute::try_from(attribute) else { return Ok(INVALID) };
+    let Some(info) = &mut guest.info else { return Ok(NO_EXCHANGE) };
+    guest.scratch.clear();
+    match write_attribute(attribute, info, &mut guest.scratch) {
+        Some(()) => Ok(out.fill(memory, &guest.scratch)?),
+        None => Ok(ABSENT),
+    }
+}
+
+pub(super) fn variable(mut caller: Caller<'_, Guest>, name: u32, len: u32, out: u32, capacity: u32) -> Result<i32> {
+    let (memory, guest) = guest(&mut caller)?;
+    let out = Region::new(out, capacity);
+    out.of(memory)?;
+    let name = Region::new(name, len).of(memory)?;
+    let Some(name) = variable_name(name) else { return Ok(INVALID) };
+    let Some(info) = &guest.info else { return Ok(NO_EXCHANGE) };
+    match info.variables.get(name) {
+        Some(value) => Ok(out.fill(memory, value)?),
+        None => Ok(ABSENT),
+    }
+}
+
+pub(super) fn set_variable(
+    mut caller: Caller<'_, Guest>,
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+) -> Result<i32> {
+    let (memory, guest) = guest(&mut caller)?;
+    let (name, value) = (Region::new(name, name_len).of(memory)?, Region::new(value, value_len).of(memory)?);
+    let Some(name) = variable_name(name) else { return Ok(INVALID) };
+    let Some(info) = &mut guest.info else { return Ok(NO_EXCHANGE) };
+    Ok(if info.variables.set(name, value) { 0 } else { QUOTA })
+}
+
+fn variable_name(name: &[u8]) -> Option<&str> {
+    std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && name.len() <= MAX_VARIABLE_NAME)
+}
+
+/// None when the exchange does not have it. Writing to a Vec does not fail.
+fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<u8>) -> Option<()> {
+    let written = match attribute {
+        Attribute::ClientAddress => write!(out, "{}", info.client.ip()),
+        Attribute::ClientPort => write!(out, "{}", info.client.port()),
+        Attribute::ServerAddress => write!(out, "{}", info.local),
+        Attribute::Listener => out.write_all(info.listener.as_bytes()),
+        Attribute::Route => out.write_all(info.route.as_bytes()),
+        Attribute::Upstream => out.write_all(info.upstream.as_ref()?.as_bytes()),
+        Attribute::Endpoint => write!(out, "{}", info.endpoint?),
+        Attribute::RequestId => out.write_all(request_id(info).as_bytes()),
+        Attribute::Protocol => out.write_all(protocol(info.protocol)),
+        Attribute::StartTime => out.write_all(&unix_nanos(info.started_at).to_le_bytes()),
+        Attribute::Generation => write!(out, "{}", info.generation),
+        Attribute::Attempts => write!(out, "{}", info.attempts),
+        // Listeners have no TLS yet.
+        Attribute::TlsVersion | Attribute::TlsServerName | Attribute::PeerSubject | Attribute::PeerSpiffe => return None,
+    };
+    written.ok()
+}
+
+/// The request id, made now when the exchange has none yet: 32 hexadecimal digits.
+fn request_id(info: &mut ExchangeInfo) -> &str {
+    info.request_id.get_or_insert_with(|| {
+        let mut bytes = [0; 16];
+        // Without random numbers the id is zero: no reason to fail the exchange.
+        _ = crypto::fill_random(&mut bytes);
+        format!("{:032x}", u128::from_be_bytes(bytes)).into()
+    })
+}
+
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2",
+        _ => b"HTTP/1.1",
+    }
+}
+
+fn unix_nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

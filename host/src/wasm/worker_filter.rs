@@ -1,0 +1,203 @@
+//! A filter on one worker: the instance its exchanges share, and what happens when that instance is lost.
+//!
+//! **Invariant:** after a fault nothing calls the instance again, and its memory is back in the pool at once, however
+//! many exchanges still hold a [`Ticket`] to it.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Display,
+    rc::Rc,
+    sync::Arc,
+    time::Instant,
+};
+
+use meshup_abi::{Event, Overflow, SliceSink, Writer};
+use slab::Slab;
+
+use super::{
+    backoff::Backoff,
+    fault::{Fault, FaultCause},
+    filter::Filter,
+    instance::{Instance, Occasion},
+    statistics::Tally,
+};
+use crate::{config::Isolation, exchange::ExchangeInfo};
+
+/// A filter as one worker has it.
+pub struct WorkerFilter {
+    filter: Arc<Filter>,
+    /// The instance new exchanges enter; none before the first, after a fault, and with `isolation = "exchange"`.
+    current: RefCell<Option<Rc<Seat>>>,
+    backoff: RefCell<Backoff>,
+    tally: Tally,
+}
+
+/// An instance and the exchanges in it.
+struct Seat {
+    /// None once it faulted.
+    instance: RefCell<Option<Instance>>,
+    exchanges: RefCell<Slab<()>>,
+    /// Exchanges that went to their end.
+    completed: Cell<u32>,
+}
+
+impl Seat {
+    fn new(instance: Instance) -> Rc<Self> {
+        let exchanges = RefCell::new(Slab::new());
+        Rc::new(Self { instance: RefCell::new(Some(instance)), exchanges, completed: Cell::new(0) })
+    }
+}
+
+impl std::fmt::Debug for WorkerFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerFilter").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}
+
+impl WorkerFilter {
+    /// A filter without an instance yet: the first exchange makes it.
+    #[must_use]
+    pub fn new(filter: Arc<Filter>) -> Rc<Self> {
+        Rc::new(Self {
+            filter,
+            current: RefCell::new(None),
+            backoff: RefCell::new(Backoff::default()),
+            tally: Tally::default(),
+        })
+    }
+
+    /// The filter.
+    #[must_use]
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    /// Adds what this worker counted to the filter's numbers; to be called about once per second.
+    pub fn flush(&self) {
+        self.tally.flush(self.filter.numbers());
+    }
+
+    /// An exchange comes to this filter.
+    ///
+    /// # Errors
+    /// [`Fault`] when no instance can be made, or is to be made yet.
+    pub fn enter(self: &Rc<Self>) -> Result<Ticket, Fault> {
+        let seat = match self.filter.spec().isolation {
+            Isolation::Worker => self.shared_seat()?,
+            Isolation::Exchange => Seat::new(self.filter.instantiate().map_err(|cause| self.filter.fault(cause))?),
+        };
+        // Far fewer than 2^32 exchanges fit the memory of a worker.
+        let exchange = seat.exchanges.borrow_mut().insert(()) as u32;
+        Ok(Ticket { worker_filter: Rc::clone(self), seat, exchange, faulted: Cell::new(false) })
+    }
+
+    fn shared_seat(&self) -> Result<Rc<Seat>, Fault> {
+        if let Some(seat) = &*self.current.borrow() {
+            return Ok(Rc::clone(seat));
+        }
+        let seat = self.fresh_seat()?;
+        *self.current.borrow_mut() = Some(Rc::clone(&seat));
+        Ok(seat)
+    }
+
+    #[cold]
+    fn fresh_seat(&self) -> Result<Rc<Seat>, Fault> {
+        let remaining = self.backoff.borrow().remaining(Instant::now());
+        if let Some(remaining) = remaining {
+            return Err(self.filter.fault(FaultCause::BackingOff { remaining }));
+        }
+        match self.filter.instantiate() {
+            Ok(instance) => Ok(Seat::new(instance)),
+            Err(cause) => {
+                self.backoff.borrow_mut().faulted(Instant::now(), 0);
+                Err(self.filter.fault(cause))
+            }
+        }
+    }
+
+    /// An instance faulted: the next exchange gets another.
+    #[cold]
+    fn lose(&self, seat: &Rc<Seat>, cause: FaultCause) -> Fault {
+        let mut current = self.current.borrow_mut();
+        if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, seat)) {
+            *current = None;
+            self.backoff.borrow_mut().faulted(Instant::now(), seat.completed.get());
+        }
+        self.filter.fault(cause)
+    }
+}
+
+impl Drop for WorkerFilter {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// One exchange in one instance. Dropping it frees the exchange's number for another exchange, so a guest that still
+/// waits for something must have been told before, with `Cancelled` or `End`.
+pub struct Ticket {
+    worker_filter: Rc<WorkerFilter>,
+    seat: Rc<Seat>,
+    exchange: u32,
+    faulted: Cell<bool>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = &self.worker_filter.filter.spec().name;
+        f.debug_struct("Ticket").field("filter", name).field("exchange", &self.exchange).finish()
+    }
+}
+
+impl Ticket {
+    /// Hands an event to the guest: a message of at most `size` bytes that `write` writes straight into guest memory.
+    /// `read` gets the answer where it lies, and its refusal counts as the guest's fault; for `End` and `Cancelled` it
+    /// gets an empty message. Host calls see `info` meanwhile, and it is back afterwards in any case.
+    ///
+    /// # Errors
+    /// [`Fault`]; the instance is then lost for every exchange in it.
+    pub fn call<R, E: Display>(
+        &self,
+        event: Event,
+        info: &mut Option<Box<ExchangeInfo>>,
+        size: usize,
+        write: impl FnOnce(&mut Writer<'_, SliceSink<'_>>) -> Result<(), Overflow>,
+        read: impl FnOnce(&[u8]) -> Result<R, E>,
+    ) -> Result<R, Fault> {
+        // Taken only when `write` or `read` calls the same filter again, which is for the host not to do.
+        let Ok(mut slot) = self.seat.instance.try_borrow_mut() else { return Err(self.lost()) };
+        let Some(instance) = slot.as_mut() else { return Err(self.lost()) };
+        let WorkerFilter { tally, filter, .. } = &*self.worker_filter;
+        let began = tally.begin();
+        instance.swap_info(info);
+        let result = instance.call(Occasion { exchange: self.exchange, event }, size, write, read);
+        instance.swap_info(info);
+        tally.end(began, filter.numbers());
+        result.map_err(|cause| {
+            *slot = None;
+            self.faulted.set(true);
+            self.worker_filter.lose(&self.seat, cause)
+        })
+    }
+
+    /// The filter.
+    #[must_use]
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.worker_filter.filter
+    }
+
+    #[cold]
+    fn lost(&self) -> Fault {
+        self.faulted.set(true);
+        self.worker_filter.filter.fault(FaultCause::InstanceLost)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.seat.exchanges.borrow_mut().try_remove(self.exchange as usize);
+        if !self.faulted.get() {
+            self.seat.completed.set(self.seat.completed.get().saturating_add(1));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! One worker: a thread with its own runtime, sockets, connection pools and filter instances.
+//!
+//! **Invariant:** nothing in a worker is touched by another thread. What comes from outside comes through the watch
+//! channels it awaits: the next snapshot, and the drain.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::request::Parts;
+use rustc_hash::FxHashMap;
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    drain::Draining,
+    observe::{RouteMetrics, WorkerMetrics},
+    random::Random,
+    server::{self, ListenerTask},
+    snapshot::Snapshot,
+    upstream::{Endpoint, EndpointKey, Upstream},
+    wasm::WorkerFilter,
+};
+
+mod report;
+
+pub(crate) use report::{EndpointReport, Reports, WorkerReport};
+
+/// How often idle connections are looked through and counts are handed on.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a worker is given.
+#[derive(Debug)]
+pub(crate) struct WorkerInput {
+    pub index: usize,
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    pub drain: Draining,
+    pub reports: Reports,
+}
+
+/// One worker's state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub index: usize,
+    pub metrics: WorkerMetrics,
+    /// Tells a shutdown to every connection.
+    pub drain: Draining,
+    workers: usize,
+    generation: RefCell<Rc<Generation>>,
+    endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
+    connections: Cell<usize>,
+}
+
+/// One configuration generation as a worker uses it.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    snapshot: Arc<Snapshot>,
+    routes: Vec<Rc<Route>>,
+    upstreams: BTreeMap<Arc<str>, Rc<Upstream>>,
+    filters: BTreeMap<Arc<str>, Rc<WorkerFilter>>,
+}
+
+/// One route with what it leads to.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub name: Arc<str>,
+    /// Outermost first.
+    pub filters: Vec<Rc<WorkerFilter>>,
+    pub timeout: Option<Duration>,
+    pub replay_limit: usize,
+    pub metrics: RouteMetrics,
+    upstreams: Vec<(Rc<Upstream>, u32)>,
+    total_weight: u32,
+    random: Random,
+}
+
+impl Route {
+    /// One of the route's upstreams, by weight.
+    pub(crate) fn choose_upstream(&self) -> Option<Rc<Upstream>> {
+        if let [(only, _)] = &*self.upstreams {
+            return Some(only.clone());
+        }
+        let mut left = self.random.below(self.total_weight as usize) as u32;
+        for (upstream, weight) in &self.upstreams {
+            if left < *weight {
+                return Some(upstream.clone());
+            }
+            left -= weight;
+        }
+        None
+    }
+}
+
+impl Generation {
+    /// The generation's number.
+    pub(crate) fn number(&self) -> u64 {
+        self.snapshot.generation
+    }
+
+    /// The generation's shared part.
+    pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// The route of a request that came in on `listener`.
+    pub(crate) fn route(&self, listener: &Arc<str>, head: &Parts) -> Option<Rc<Route>> {
+        self.snapshot.routes.find(listener, head).and_then(|at| self.routes.get(at)).cloned()
+    }
+
+    /// An upstream by name.
+    pub(crate) fn upstream(&self, name: &str) -> Option<Rc<Upstream>> {
+        self.upstreams.get(name).cloned()
+    }
+}
+
+impl Worker {
+    /// A worker that serves the snapshot that is current now.
+    fn new(input: &WorkerInput, snapshot: Arc<Snapshot>) -> Rc<Self> {
+        let workers = snapshot.config.workers;
+        let empty = Generation {
+            snapshot: snapshot.clone(),
+            routes: Vec::new(),
+            upstreams: BTreeMap::new(),
+            filters: BTreeMap::new(),
+        };
+        let worker = Rc::new(Self {
+            index: input.index,
+            metrics: WorkerMetrics::new(),
+            drain: input.drain.clone(),
+            workers,
+            generation: RefCell::new(Rc::new(empty)),
+            endpoints: RefCell::default(),
+            connections: Cell::new(0),
+        });
+        worker.adopt(snapshot);
+        worker
+    }
+
+    /// The generation that new exchanges begin with.
+    pub(crate) fn generation(&self) -> Rc<Generation> {
+        self.generation.borrow().clone()
+    }
+
+    /// Counts a client connection while the guard lives.
+    pub(crate) fn count_connection(self: &Rc<Self>) -> ConnectionCount {
+        self.connections.set(self.connections.get() + 1);
+        self.metrics.connections_active.increment(1.0);
+        ConnectionCount(self.clone())
+    }
+
+    /// Makes a snapshot the current generation: instances and pools that did not change are kept.
+    fn adopt(&self, snapshot: Arc<Snapshot>) {
+        let next = Rc::new(self.build(snapshot));
+        let previous = self.generation.replace(next.clone());
+        let in_use = |key: &EndpointKey| next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key));
+        self.endpoints.borrow_mut().retain(|key, _| in_use(key));
+        drop(previous);
+    }
+
+    fn build(&self, snapshot: Arc<Snapshot>) -> Generation {
+        let previous = self.generation();
+        let config = snapshot.config.clone();
+        let filters = snapshot.filters.iter().map(|(name, filter)| {
+            let kept = previous.filters.get(name).filter(|kept| kept.is_same(filter)).cloned();
+            (name.clone(), kept.unwrap_or_else(|| WorkerFilter::new(filter.clone())))
+        });
+        let filters: BTreeMap<_, _> = filters.collect();
+        let upstreams = config.upstreams.iter().map(|(name, upstream)| {
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key))))
+        });
+        let upstreams: BTreeMap<_, _> = upstreams.collect();
+        let routes = config.routes.iter().map(|route| {
+            let weighted = route.upstreams.iter();
+            let weighted: Vec<_> =
+                weighted.filter_map(|choice| Some((upstreams.get(&choice.name)?.clone(), choice.weight))).collect();
+            Rc::new(Route {
+                name: route.name.clone(),
+                filters: route.filters.iter().filter_map(|name| filters.get(name).cloned()).collect(),
+                timeout: route.timeout,
+                replay_limit: route.replay_limit,
+                metrics: RouteMetrics::new(&route.name),
+                total_weight: weighted.iter().map(|(_, weight)| weight).sum(),
+                upstreams: weighted,
+                random: Random::new(),
+            })
+        });
+        Generation { routes: routes.collect(), upstreams, filters, snapshot }
+    }
+
+    /// The endpoint's pool, kept over generations while its settings stay.
+    fn endpoint(&self, key: EndpointKey) -> Rc<Endpoint> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        endpoints.entry(key.clone()).or_insert_with(|| Rc::new(Endpoint::new(key, self.workers))).clone()
+    }
+
+    fn tick(&self, reports: &Reports) {
+        self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
+        let generation = self.generation();
+        generation.filters.values().for_each(|filter| filter.flush());
+        reports.publish(self.index, self.report(&generation));
+    }
+
+    fn report(&self, generation: &Generation) -> WorkerReport {
+        let endpoints = generation.upstreams.iter().flat_map(|(name, upstream)| {
+            upstream.endpoints().iter().map(|endpoint| EndpointReport {
+                upstream: name.clone(),
+                address: endpoint.key.address,
+                connections: endpoint.connections(),
+                active: endpoint.active(),
+                failing: endpoint.is_failing(),
+                last_failure: endpoint.last_failure(),
+            })
+        });
+        WorkerReport {
+            generation: generation.number(),
+            connections: self.connections.get(),
+            endpoints: endpoints.collect(),
+        }
+    }
+}
+
+/// Counts one client connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionCount(Rc<Worker>);
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.connections_active.decrement(1.0);
+    }
+}
+
+/// The body of a worker's thread: serves until the drain is over.
+///
+/// # Errors
+/// When the operating system gives no event queue.
+pub(crate) fn run(input: WorkerInput) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+    runtime.block_on(serve(input));
+    Ok(())
+}
+
+async fn serve(mut input: WorkerInput) {
+    let snapshot = input.snapshots.borrow_and_update().clone();
+    let worker = Worker::new(&input, snapshot);
+    let mut listeners = Listeners::default();
+    listeners.follow(&worker);
+    input.reports.publish(worker.index, worker.report(&worker.generation()));
+    let mut ticks = tokio::time::interval(TICK);
+    let mut drain = input.drain.clone();
+    loop {
+        tokio::select! {
+            changed = input.snapshots.changed() => {
+                if changed.is_err() { break }
+                let snapshot = input.snapshots.borrow_and_update().clone();
+                worker.adopt(snapshot);
+                listeners.follow(&worker);
+                input.reports.publish(worker.index, worker.report(&worker.generation()));
+            }
+            _ = ticks.tick() => worker.tick(&input.reports),
+            () = drain.listeners_close() => break,
+        }
+    }
+    listeners.close().await;
+    drain_connections(&worker, &input, &mut ticks).await;
+}
+
+/// Waits for the last connection or the end of the drain.
+async fn drain_connections(worker: &Rc<Worker>, input: &WorkerInput, ticks: &mut tokio::time::Interval) {
+    let deadline = input.drain.deadline().unwrap_or_else(Instant::now);
+    ticks.reset_after(Duration::ZERO);
+    let mut poll = tokio::time::interval(Duration::from_millis(5));
+    while worker.connections.get() > 0 && Instant::now() < deadline {
+        tokio::select! {
+            _ = poll.tick() => {}
+            _ = ticks.tick() => worker.tick(&input.reports),
+        }
+    }
+    let left = worker.connections.get();
+    if left > 0 {
+        tracing::warn!(worker = worker.index, connections = left, "drain timed out with connections open");
+    }
+    worker.tick(&input.reports);
+}
+
+/// The accept loops of a worker, by address.
+#[derive(Debug, Default)]
+struct Listeners(Vec<(std::net::SocketAddr, ListenerTask, JoinHandle<()>)>);
+
+impl Listeners {
+    /// Starts and stops accept loops so that they are those of the current generation.
+    fn follow(&mut self, worker: &Rc<Worker>) {
+        let generation = worker.generation();
+        let wanted = &generation.snapshot().listeners;
+        self.0.retain(|(address, task, _)| {
+            let keep = wanted.iter().any(|listener| listener.address == *address);
+            if !keep {
+                task.stop();
+            }
+            keep
+        });
+        for listener in wanted {
+            if let Some((_, task, _)) = self.0.iter().find(|(address, ..)| *address == listener.address) {
+                task.update(listener.settings.clone());
+            } else if let Some(socket) = listener.socket(worker.index) {
+                let (task, handle) = server::listen(worker, socket, listener.settings.clone());
+                self.0.push((listener.address, task, handle));
+            }
+        }
+    }
+
+    /// Closes every listening socket after the connections that wait in its queue are accepted.
+    async fn close(self) {
+        for (_, task, handle) in self.0 {
+            task.stop();
+            let _ = handle.await;
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The functions behind a filter module's exports; `#[meshup_sdk::filter]` writes the exports themselves.
+//!
+//! **Invariant:** the only place that turns addresses of the host into Rust memory.
+#![allow(unsafe_code, reason = "the message buffer is filled by the host, behind the compiler's back")]
+
+use std::cell::{Cell, RefCell};
+
+use meshup_abi::{Event, Level, Verdict, Writer, pack, tag};
+
+use crate::{
+    buffer::Buffer,
+    context,
+    filter::Filter,
+    host,
+    instance::{self, Instance},
+    wire,
+};
+
+thread_local! {
+    static INBOX: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static INSTANCE: RefCell<Option<Box<dyn Instance>>> = const { RefCell::new(None) };
+    static CONFIGURED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The address of a buffer of at least `len` bytes.
+#[must_use]
+pub fn buffer(len: u32) -> u32 {
+    let mut inbox = INBOX.take();
+    if inbox.capacity() == 0 {
+        inbox = Buffer::pooled();
+    }
+    inbox.reserve(len as usize);
+    let address = inbox.as_mut_ptr() as usize as u32;
+    INBOX.set(inbox);
+    address
+}
+
+/// Configures `filter` and gives the packed answer.
+pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
+    std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
+    let configured = instance::configure(filter, &message(len));
+    let mut answer = Vec::new();
+    // A vector takes every verdict.
+    let _ = Writer::new(&mut answer).verdict(Verdict::Done);
+    match configured {
+        Ok(instance) => INSTANCE.set(Some(instance)),
+        Err(reason) => wire::put_bytes(&mut answer, tag::REFUSED, reason.as_bytes()),
+    }
+    let packed = packed(&answer);
+    CONFIGURED.set(answer);
+    packed
+}
+
+/// Takes one event and gives the packed answer; events of a later ABI version are passed over.
+#[must_use]
+pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
+    let message = message(len);
+    let Ok(event) = Event::try_from(event) else { return 0 };
+    INSTANCE.with_borrow_mut(|instance| {
+        let Some(instance) = instance else { panic!("an event came before a configuration was accepted") };
+        instance.on_event(exchange, event, message);
+    });
+    context::with_answer(packed)
+}
+
+fn packed(answer: &[u8]) -> u64 {
+    pack(answer.as_ptr() as usize as u32, answer.len() as u32)
+}
+
+fn message(len: u32) -> Buffer {
+    let mut inbox = INBOX.take();
+    let len = len as usize;
+    assert!(len <= inbox.capacity(), "the message is longer than its buffer");
+    // SAFETY: the capacity is checked above, and the host has written `len` bytes at the address `buffer` gave.
+    unsafe { inbox.set_len(len) };
+    Buffer::from(inbox)
+}

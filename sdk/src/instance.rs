@@ -1,0 +1,130 @@
+//! A configured filter and its exchanges: one future each, polled once per event.
+//!
+//! There is no executor and no task: the host's events are the only wake-ups. A slot keeps the box of its future, so
+//! that a warm instance begins an exchange without allocating.
+//!
+//! **Invariant:** after an event there is an answer in the [`context`], or the event was End or Cancelled.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use meshup_abi::{Event, tag};
+
+use crate::{
+    buffer::Buffer,
+    context::{self, ExchangeState},
+    filter::Filter,
+    into_response::IntoResponse,
+    next::Next,
+    request::Request,
+    summary::Summary,
+    wire,
+};
+
+/// An instance, whatever its filter.
+pub(crate) trait Instance {
+    /// Takes one event of the exchange with that index.
+    fn on_event(&mut self, exchange: u32, event: Event, message: Buffer);
+}
+
+/// Reads the configuration message and makes an instance of `filter`, or says why the configuration is refused.
+pub(crate) fn configure<F: Filter<K>, K: 'static>(filter: F, message: &[u8]) -> Result<Box<dyn Instance>, String> {
+    let json = wire::first(message, tag::CONFIG).map_or(&b"{}"[..], |field| field.payload);
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let config: F::Config = serde_path_to_error::deserialize(&mut reader).map_err(|error| refusal(&error))?;
+    // An instance lives as long as its linear memory, so its configuration is never freed.
+    Ok(Box::new(Running { filter, config: Box::leak(Box::new(config)), slots: Vec::new() }))
+}
+
+/// `attempts: invalid type: ...`, without the position in a JSON text that nobody wrote.
+fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let inner = error.inner();
+    let text = inner.to_string();
+    let position = format!(" at line {} column {}", inner.line(), inner.column());
+    let reason = text.strip_suffix(&position).unwrap_or(&text);
+    match error.path().to_string().as_str() {
+        "." => reason.to_owned(),
+        path => format!("{path}: {reason}"),
+    }
+}
+
+struct Running<F: Filter<K>, K> {
+    filter: F,
+    config: &'static F::Config,
+    slots: Vec<Slot<F::Future>>,
+}
+
+struct Slot<Fut> {
+    future: Pin<Box<Option<Fut>>>,
+    state: ExchangeState,
+}
+
+impl<Fut> Slot<Fut> {
+    fn empty() -> Self {
+        Self { future: Box::pin(None), state: ExchangeState::default() }
+    }
+}
+
+impl<F: Filter<K>, K> Instance for Running<F, K> {
+    fn on_event(&mut self, exchange: u32, event: Event, message: Buffer) {
+        let index = exchange as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, Slot::empty);
+        }
+        let slot = &mut self.slots[index];
+        match event {
+            Event::Request => slot.begin(|req| self.filter.begin(self.config, req, Next::new()), message),
+            Event::End => slot.end(&message),
+            Event::Cancelled => slot.cancel(),
+            Event::Response | Event::Body | Event::Fetched | Event::Slept => slot.resume(event, message),
+        }
+    }
+}
+
+impl<Fut: Future<Output: IntoResponse>> Slot<Fut> {
+    #[inline]
+    fn begin(&mut self, begin: impl FnOnce(Request) -> Fut, message: Buffer) {
+        self.state.reset();
+        self.future.as_mut().set(Some(begin(Request::received(message))));
+        self.poll(None);
+    }
+
+    fn resume(&mut self, event: Event, message: Buffer) {
+        self.poll(Some((event, message)));
+    }
+
+    /// The future goes; what waits for the end of the exchange stays.
+    fn cancel(&mut self) {
+        context::enter(&mut self.state, None);
+        self.future.as_mut().set(None);
+        context::leave(&mut self.state);
+    }
+
+    fn end(&mut self, message: &[u8]) {
+        self.cancel();
+        let summary = Summary::read(message);
+        for callback in self.state.take_on_end() {
+            callback(&summary);
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, event: Option<(Event, Buffer)>) {
+        let Some(future) = self.future.as_mut().as_pin_mut() else {
+            panic!("the host sent an event to an exchange that waits for none");
+        };
+        context::enter(&mut self.state, event);
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(response) => {
+                response.into_response().send();
+                self.future.as_mut().set(None);
+            }
+            Poll::Pending => {
+                assert!(context::answered(), "a filter can only await what meshup-sdk offers: this would wait forever");
+            }
+        }
+        context::leave(&mut self.state);
+    }
+}
