@@ -19,6 +19,7 @@ demo: wasm-target
 
 test: wasm-target
 	$(first_build)
+	$(CARGO) test --manifest-path examples/custom-filter/Cargo.toml --target-dir target/examples
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		set -x; $(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
 	else \

@@ -65,7 +65,9 @@ impl Slot {
 
     /// Tells the filter that what it waits for will not come.
     fn cancel(&mut self, info: &mut Option<Box<ExchangeInfo>>) {
-        if self.is_pending() && let Some(ticket) = &self.ticket {
+        if self.is_pending()
+            && let Some(ticket) = &self.ticket
+        {
             self.state = State::Idle;
             ticket.notify(Event::Cancelled, info, 0, |_| Ok(()));
         }
@@ -478,8 +480,6 @@ impl Exchange {
 async fn until<T>(limit: Option<(Instant, Expired)>, work: impl Future<Output = T>) -> Result<T, Expired> {
     match limit {
         None => Ok(work.await),
-        Some((deadline, expired)) => {
-            tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired)
-        }
+        Some((deadline, expired)) => tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired),
     }
 }

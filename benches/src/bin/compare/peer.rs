@@ -45,6 +45,7 @@ pub(crate) fn present(meshup: &Path) -> Vec<Peer> {
         found("nginx", "apt-get install nginx").map(nginx),
         found("haproxy", "apt-get install haproxy").map(haproxy),
         built(meshup).map(meshup_without_filters),
+        built(meshup).map(meshup_with_filters),
     ];
     peers.into_iter().flatten().collect()
 }
@@ -139,6 +140,24 @@ fn meshup_without_filters(program: PathBuf) -> Peer {
         program,
         arguments: &["run", "--config"],
         configuration: |listen, origin, _| meshup_configuration(listen, origin, "", &[]),
+    }
+}
+
+/// A header filter: two changes to the request, one to the response, so that it sees both ways.
+const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
+config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
+config.response_headers = { set = { x-served-by = \"meshup\" } }";
+
+fn meshup_with_filters(program: PathBuf) -> Peer {
+    Peer {
+        name: "meshup, 3 header filters",
+        program,
+        arguments: &["run", "--config"],
+        configuration: |listen, origin, _| {
+            let chain = ["one", "two", "three"];
+            let filters = chain.map(|name| format!("[filters.{name}]\n{HEADER_FILTER}\n")).concat();
+            meshup_configuration(listen, origin, &filters, &chain)
+        },
     }
 }
 
