@@ -31,8 +31,7 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// Instances of unloaded modules whose slot, with its mapping of the module's data, is kept for the next of its kind.
 const WARM_SLOTS: u32 = 16;
 /// While a module is loaded, before the limits of a filter are known.
-const LOAD_LIMITS: FilterLimits =
-    FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
+const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
