@@ -87,7 +87,6 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError`] when the process lacks addresses or threads.
-    #[expect(clippy::needless_pass_by_value, reason = "options are made for this call")]
     pub fn new(options: RuntimeOptions) -> Result<Arc<Self>, RuntimeError> {
         let engine = Engine::new(&engine_config(options.max_instances))?;
         Ok(Arc::new(Self {
