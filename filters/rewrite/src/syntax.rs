@@ -1,0 +1,167 @@
+//! The texts in the configuration that end up in a message: header names and values, authorities, hosts, paths.
+//!
+//! It judges syntax alone, as the host does when it applies a change.
+//!
+//! **Invariant:** a value of these types is one that the host accepts.
+
+use std::{net::Ipv6Addr, ops::Deref};
+
+use serde::Deserialize;
+
+/// Headers that belong to the connection or frame the message: no filter may change them.
+const HOST_OWNED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Texts that were checked, and read as what they are.
+macro_rules! checked_texts {
+    ($($(#[$doc:meta])* $name:ident by $check:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
+        pub(crate) struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                $check(text).map(Self)
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+checked_texts! {
+    /// The name of a header that a filter may read, in lower case.
+    HeaderName by header_name;
+    /// The name of a header that a filter may change, in lower case.
+    ChangeableName by changeable_name;
+    /// The value of a header.
+    HeaderValue by header_value;
+    /// `host` or `host:port`.
+    Authority by authority;
+    /// A host without a port.
+    Host by host;
+    /// A path that begins with a slash and has no query.
+    Path by path;
+}
+
+fn header_name(text: String) -> Result<String, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(token) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!("invalid header name {text:?}")),
+    }
+}
+
+fn changeable_name(text: String) -> Result<String, String> {
+    let name = header_name(text)?;
+    match name.as_str() {
+        "host" => Err("the header \"host\" is set with the key `host`".to_owned()),
+        owned if HOST_OWNED.contains(&owned) => Err(format!("the header {name:?} belongs to the proxy")),
+        _ => Ok(name),
+    }
+}
+
+fn header_value(text: String) -> Result<String, String> {
+    let inside = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
+    match inside && text.trim_matches([' ', '\t']).len() == text.len() {
+        true => Ok(text),
+        false => Err(format!("invalid header value {text:?}: no control characters, no blanks at its ends")),
+    }
+}
+
+fn authority(text: String) -> Result<String, String> {
+    let (host, port) = split_port(&text);
+    let valid = is_host(host) && port.is_none_or(|port| is_port(port));
+    if valid { Ok(text) } else { Err(format!("invalid host {text:?}: expected \"name\" or \"name:port\"")) }
+}
+
+fn host(text: String) -> Result<String, String> {
+    if is_host(&text) { Ok(text) } else { Err(format!("invalid host {text:?}: expected a name or address, no port")) }
+}
+
+fn path(text: String) -> Result<String, String> {
+    match text.starts_with('/') && is_path_text(&text) {
+        true => Ok(text),
+        false => Err(format!("invalid path {text:?}: it begins with a slash, and has no query, blank or fragment")),
+    }
+}
+
+/// Whether every character may stand in a path.
+pub(crate) fn is_path_text(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !br#"?#<>`""#.contains(&byte))
+}
+
+/// Host and port of an authority.
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(check: fn(String) -> Result<String, String>, texts: &[&str]) -> Vec<bool> {
+        texts.iter().map(|text| check((*text).to_owned()).is_ok()).collect()
+    }
+
+    #[test]
+    fn header_names_are_tokens_that_the_proxy_does_not_own() {
+        assert_eq!(changeable_name("X-Team".to_owned()).unwrap(), "x-team");
+        assert_eq!(accepted(changeable_name, &["", "a b", "a:", "ä", "TE", "Upgrade", "host"]), [false; 7]);
+        assert_eq!(accepted(header_name, &["host", "te"]), [true; 2]);
+    }
+
+    #[test]
+    fn header_values_hold_no_control_characters() {
+        assert_eq!(accepted(header_value, &["", "a b", "a\tb", "ü"]), [true; 4]);
+        assert_eq!(accepted(header_value, &["a\r\nb", "\0", " a", "a\t", "\x7f"]), [false; 5]);
+    }
+
+    #[test]
+    fn authorities_are_a_host_and_perhaps_a_port() {
+        assert_eq!(accepted(authority, &["a", "a.example:80", "[::1]", "[::1]:8080", "192.0.2.1"]), [true; 5]);
+        assert_eq!(accepted(authority, &["", ":80", "a:", "a:0", "a:70000", "u@a", "a/b", "[::g]"]), [false; 8]);
+        assert_eq!(accepted(host, &["a", "[::1]"]), [true; 2]);
+        assert_eq!(accepted(host, &["a:80", "::1", ""]), [false; 3]);
+    }
+
+    #[test]
+    fn paths_begin_with_a_slash_and_end_before_a_query() {
+        assert_eq!(accepted(path, &["/", "/a/b%20c", "/a;v=1"]), [true; 3]);
+        assert_eq!(accepted(path, &["", "a", "/a?b", "/a#b", "/a b", "/ä", "/<"]), [false; 7]);
+    }
+}
