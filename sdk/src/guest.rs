@@ -3,7 +3,10 @@
 //! **Invariant:** the only place that turns addresses of the host into Rust memory.
 #![allow(unsafe_code, reason = "the message buffer is filled by the host, behind the compiler's back")]
 
-use std::cell::{Cell, RefCell};
+use std::{
+    cell::{Cell, RefCell},
+    panic::PanicHookInfo,
+};
 
 use meshup_abi::{Event, Level, Verdict, Writer, pack, tag};
 
@@ -37,7 +40,7 @@ pub fn buffer(len: u32) -> u32 {
 
 /// Configures `filter` and gives the packed answer.
 pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
-    std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
+    std::panic::set_hook(Box::new(log_panic));
     let configured = instance::configure(filter, &message(len));
     let mut answer = Vec::new();
     // A vector takes every verdict.
@@ -61,6 +64,15 @@ pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
         instance.on_event(exchange, event, message);
     });
     context::with_answer(packed)
+}
+
+/// A panic ends in a trap, of which the host knows nothing but that it happened.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("panic");
+    match panic.location() {
+        Some(place) => host::log(Level::Error, &format!("{message}, at {}:{}", place.file(), place.line())),
+        None => host::log(Level::Error, message),
+    }
 }
 
 fn packed(answer: &[u8]) -> u64 {

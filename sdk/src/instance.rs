@@ -128,3 +128,80 @@ impl<Fut: Future<Output: IntoResponse>> Slot<Fut> {
         context::leave(&mut self.state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use meshup_abi::{Fields, Verdict};
+
+    use super::*;
+    use crate::{response::Response, sleep::sleep};
+
+    async fn nap(req: Request, next: Next) -> Response {
+        let path = req.path().to_owned();
+        sleep(Duration::from_secs(1)).await;
+        let mut res = next.run(&req).await;
+        res.headers_mut().set("x-path", path);
+        res
+    }
+
+    struct Host(Box<dyn Instance>);
+
+    impl Host {
+        fn send(&mut self, exchange: u32, event: Event, message: &[u8]) -> (Verdict, Vec<u8>) {
+            self.0.on_event(exchange, event, Buffer::from(message.to_vec()));
+            context::with_answer(|answer| {
+                let (verdict, _) = Fields::of_answer(answer).unwrap();
+                (verdict, answer[4..].to_vec())
+            })
+        }
+
+        fn request(&mut self, exchange: u32, path: &str) -> Verdict {
+            let mut message = Vec::new();
+            wire::put_bytes(&mut message, tag::PATH, path.as_bytes());
+            self.send(exchange, Event::Request, &message).0
+        }
+    }
+
+    #[test]
+    fn exchanges_of_one_instance_do_not_mix() {
+        let mut host = Host(configure(nap, b"").unwrap());
+        for (exchange, path) in [(0, "/zero"), (5, "/five"), (2, "/two")] {
+            assert_eq!(host.request(exchange, path), Verdict::Sleep);
+        }
+        for exchange in [2, 0, 5] {
+            assert_eq!(host.send(exchange, Event::Slept, b"").0, Verdict::Run);
+        }
+        for (exchange, path) in [(5, "/five"), (0, "/zero"), (2, "/two")] {
+            let (verdict, changes) = host.send(exchange, Event::Response, b"");
+            assert_eq!(verdict, Verdict::Deliver);
+            let (name, value) = wire::first(&changes, tag::HEADER_SET).unwrap().pair().unwrap();
+            assert_eq!((name, value), (&b"x-path"[..], path.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn an_index_serves_again_after_an_end_in_any_state() {
+        let mut host = Host(configure(nap, b"").unwrap());
+        assert_eq!(host.request(0, "/first"), Verdict::Sleep);
+        host.0.on_event(0, Event::Cancelled, Buffer::EMPTY);
+        assert_eq!(host.request(0, "/second"), Verdict::Sleep);
+        assert_eq!(host.request(0, "/third"), Verdict::Sleep);
+        assert_eq!(host.send(0, Event::Slept, b"").0, Verdict::Run);
+    }
+
+    #[test]
+    #[should_panic(expected = "waits for none")]
+    fn an_event_that_nobody_waits_for_is_a_fault() {
+        Host(configure(nap, b"").unwrap()).send(0, Event::Slept, b"");
+    }
+
+    #[test]
+    #[should_panic(expected = "waits for slept")]
+    fn an_event_of_another_kind_is_a_fault() {
+        let mut host = Host(configure(nap, b"").unwrap());
+        host.request(0, "/");
+        host.send(0, Event::Response, b"");
+    }
+}

@@ -104,7 +104,7 @@ impl Tester {
     /// Sets an attribute of the exchanges.
     #[must_use]
     pub fn attribute(self, attribute: Attribute, value: impl AsRef<[u8]>) -> Self {
-        self.world.borrow_mut().attributes.insert(attribute.code(), value.as_ref().to_vec());
+        self.set_attribute(attribute, value.as_ref());
         self
     }
 
@@ -141,6 +141,7 @@ impl Tester {
     ///
     /// # Panics
     /// When the filter refuses its configuration, panics, or answers what the proxy would take for a fault.
+    #[allow(clippy::needless_pass_by_value, reason = "a test writes the request in place, as a filter gets it")]
     pub fn run<R: Into<Reply>>(&mut self, req: Request, mut next: impl FnMut(&SentRequest) -> R) -> Finished {
         if let Err(reason) = self.configure() {
             panic!("the filter refuses its configuration: {reason}");
@@ -188,6 +189,10 @@ impl Tester {
     /// Puts a value into the shared state, as another worker would.
     pub fn set_state(&mut self, key: &str, value: impl AsRef<[u8]>) {
         self.world.borrow_mut().store(key, value.as_ref(), 0);
+    }
+
+    fn set_attribute(&self, attribute: Attribute, value: &[u8]) {
+        self.world.borrow_mut().attributes.insert(attribute.code(), value.to_vec());
     }
 
     fn instance(&mut self) -> Result<&mut dyn Instance, String> {
@@ -254,7 +259,6 @@ fn world() -> World {
         (Attribute::RequestId, "test-request"),
         (Attribute::Protocol, "HTTP/1.1"),
         (Attribute::Generation, "1"),
-        (Attribute::Attempts, "0"),
     ] {
         world.attributes.insert(attribute.code(), value.as_bytes().to_vec());
     }

@@ -4,7 +4,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use meshup_abi::{BodyError, ErrorKind, Event, Fields, Verdict, flag, tag};
+use meshup_abi::{Attribute, BodyError, ErrorKind, Event, Fields, Verdict, flag, tag};
 
 use super::{
     Tester,
@@ -22,6 +22,8 @@ pub(super) type Next<'a> = &'a mut dyn FnMut(&SentRequest) -> Reply;
 pub(super) fn exchange(tester: &mut Tester, req: &Request, next: Next<'_>) -> Finished {
     native::enter(&Rc::clone(&tester.world));
     let began = tester.world.borrow().now;
+    tester.set_attribute(Attribute::Attempts, b"0");
+    tester.set_attribute(Attribute::StartTime, &native::now_unix().to_le_bytes());
     let drive = Drive {
         began,
         upstream_duration: None,
@@ -131,6 +133,7 @@ impl Drive<'_> {
     fn reply(&mut self, fields: Fields<'_>, next: Next<'_>) -> Reply {
         self.request.deadline = None;
         self.request.attempt += 1;
+        self.tester.set_attribute(Attribute::Attempts, self.request.attempt.to_string().as_bytes());
         fields.for_each(|field| self.request.apply(field.expect("the answer is well formed")));
         self.finished.sent.push(self.request.clone());
         if self.request.attempt > 1 && !self.replayable() {
