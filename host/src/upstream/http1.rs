@@ -80,6 +80,11 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < timeout);
     }
 
+    /// Closes every idle connection.
+    pub(super) fn close(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Sends a request on a pooled or a new connection. A pooled one that turns out to be stale is replaced by a new
     /// one, once, when nothing of the request was sent or sending it twice does no harm.
     pub(super) async fn send(self: &Rc<Self>, request: Request<RequestBody>, busy: Busy) -> Result<Answer, SendError> {
