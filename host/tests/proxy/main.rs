@@ -3,4 +3,6 @@
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
 mod forward;
+mod heads;
+mod streaming;
 mod support;

@@ -9,7 +9,7 @@ mod proxy;
 mod wait;
 mod wire;
 
-pub(crate) use body::{Body, channel, empty, full, with_trailers};
+pub(crate) use body::{Body, Feed, channel, empty, full, with_trailers};
 pub(crate) use client::{Answer, Client, Protocol, get, post};
 pub(crate) use origin::{Origin, Refusing};
 pub(crate) use proxy::{Proxy, ROUTE, upstream};

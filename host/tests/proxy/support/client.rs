@@ -9,7 +9,7 @@ use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::{Body, Proxy, empty, soon};
+use super::{Body, Proxy, empty, origin::small_buffer, soon};
 
 /// A version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,7 @@ impl Client {
     pub(crate) async fn connect(protocol: Protocol, address: SocketAddr) -> Self {
         let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        small_buffer(&stream);
         let io = TokioIo::new(stream);
         Self(match protocol {
             Protocol::Http1 => {

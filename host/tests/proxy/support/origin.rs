@@ -14,10 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::AbortHandle,
 };
 
-use super::{Body, Protocol, Wire};
+use super::{Body, Message, Protocol, Wire};
 
 /// A server behind the proxy. It ends when it is dropped; its connections go on.
 pub(crate) struct Origin {
@@ -37,6 +38,23 @@ impl Origin {
             tokio::spawn(serve(Wire::over(stream), number));
         })
         .await
+    }
+
+    /// An HTTP/1 origin that answers every request with `response`, as it stands, and hands over what it received.
+    pub(crate) async fn canned(response: &'static str) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (received, messages) = mpsc::unbounded_channel();
+        let origin = Self::raw(move |mut wire, _| {
+            let received = received.clone();
+            async move {
+                while let Some(message) = wire.message().await {
+                    let _ = received.send(message);
+                    if !wire.try_send(response).await {
+                        return;
+                    }
+                }
+            }
+        });
+        (origin.await, messages)
     }
 
     /// An origin that answers each request by `answer`.
@@ -76,6 +94,7 @@ impl Origin {
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = accepted.fetch_add(1, Ordering::SeqCst) + 1;
+                small_buffer(&stream);
                 serve(stream, number, counted.clone());
             }
         });
@@ -97,6 +116,11 @@ impl Drop for Origin {
     fn drop(&mut self) {
         self.accepting.abort();
     }
+}
+
+/// Keeps the system from buffering megabytes that nobody reads.
+pub(super) fn small_buffer(stream: &TcpStream) {
+    socket2::SockRef::from(stream).set_recv_buffer_size(128 << 10).unwrap();
 }
 
 /// An address that refuses connections for as long as this lives.
