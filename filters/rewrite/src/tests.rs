@@ -148,12 +148,18 @@ fn a_wrong_configuration_is_refused_by_its_key() {
             json!({ "path_regex": { "pattern": "a", "replacement": "b" }, "path_prefix": "/x" }),
             "path_regex: not together with strip_prefix or path_prefix",
         ),
-        (json!({ "request_headers": { "set": { "Host": "a" } } }), "request_headers.set.Host: the header \"host\" is set"),
+        (
+            json!({ "request_headers": { "set": { "Host": "a" } } }),
+            "request_headers.set.Host: the header \"host\" is set",
+        ),
         (
             json!({ "request_headers": { "remove": ["via", "Connection"] } }),
             "request_headers.remove[1]: the header \"connection\" belongs to the proxy",
         ),
-        (json!({ "response_headers": { "add": { "a b": "1" } } }), "response_headers.add.a b: invalid header name \"a b\""),
+        (
+            json!({ "response_headers": { "add": { "a b": "1" } } }),
+            "response_headers.add.a b: invalid header name \"a b\"",
+        ),
         (
             json!({ "response_headers": { "set": { "a": "1\r\nb: 2" } } }),
             "response_headers.set.a: invalid header value",
