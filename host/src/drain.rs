@@ -14,7 +14,9 @@ enum Phase {
     /// Readiness fails; connections are still accepted.
     Announced,
     /// Listeners are closed; what runs ends by the deadline.
-    Closing { deadline: Instant },
+    Closing {
+        deadline: Instant,
+    },
 }
 
 /// Starts the drain.

@@ -20,9 +20,8 @@ mod head;
 mod info;
 mod refusal;
 
-pub(crate) use answer::Refused;
 pub(crate) use completion::{Completion, Summary};
-pub(crate) use head::{Forwarded, is_authority};
+pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
 
 use crate::{
@@ -116,7 +115,8 @@ fn info(
 
 /// What is taken over from a client as a request id: short and harmless in every log.
 fn is_request_id(id: &str) -> bool {
-    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b'/' | b'=');
+    let harmless =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b'/' | b'=');
     !id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)
 }
 

@@ -1,5 +1,27 @@
 //! meshup: a sidecar proxy whose behaviour is a chain of sandboxed WebAssembly filters.
+//!
+//! This crate is the host. [`App`] runs a whole proxy; [`config`] reads what it is to do; [`wasm`] runs the filters.
+//! `ARCHITECTURE.md` at the root of the repository shows how the parts fit.
+//!
+//! **Invariant:** the request path takes no lock and crosses no thread.
 
+pub mod cli;
 pub mod config;
 pub mod exchange;
+pub mod observe;
 pub mod wasm;
+
+mod app;
+mod body;
+mod drain;
+mod local;
+mod random;
+mod reload;
+mod route;
+mod server;
+mod snapshot;
+mod upstream;
+mod worker;
+
+pub use app::{App, Options, StartError};
+pub use reload::Source;

@@ -1,1 +1,18 @@
-fn main() {}
+//! The `meshup` binary: takes the command line apart and turns errors into words and an exit code.
+//!
+//! **Invariant:** exit code 0 means that what was asked for was done.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use meshup::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    Cli::parse().run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -123,13 +123,18 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self, socket: TcpListener) {
+    async fn run(self, socket: TcpListener) {
         let mut drain = self.worker.drain.clone();
+        let mut stopped = self.stopped.clone();
+        let mut announced = false;
         loop {
             tokio::select! {
                 biased;
-                _ = self.stopped.wait_for(|stop| *stop) => break,
-                () = drain.announced(), if !*self.closing.borrow() => { self.closing.send_replace(true); }
+                _ = stopped.wait_for(|stop| *stop) => break,
+                () = drain.announced(), if !announced => {
+                    announced = true;
+                    self.closing.send_replace(true);
+                }
                 accepted = socket.accept() => self.accepted(accepted).await,
             }
         }

@@ -4,12 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    config::Config,
-    route::RouteTable,
-    server::BoundListener,
-    wasm,
-};
+use crate::{config::Config, route::RouteTable, server::BoundListener, wasm};
 
 /// One generation, immutable, shared by the workers.
 #[derive(Debug)]

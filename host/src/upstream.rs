@@ -7,7 +7,7 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
 
@@ -22,6 +22,7 @@ pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
     config,
+    observe::UpstreamMetrics,
 };
 use balance::Balancer;
 
@@ -45,6 +46,7 @@ pub(crate) struct Upstream {
     endpoints: Vec<Rc<Endpoint>>,
     balancer: Balancer,
     overload_reported: Cell<bool>,
+    metrics: UpstreamMetrics,
 }
 
 impl Upstream {
@@ -56,6 +58,7 @@ impl Upstream {
     ) -> Self {
         let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
         Self {
+            metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
             endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
@@ -67,6 +70,11 @@ impl Upstream {
     /// The endpoints, in the order of the configuration.
     pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Counts a request by the status of its response, or by why there was none.
+    pub(crate) fn count(&self, status: StatusCode, error: Option<ErrorKind>) {
+        self.metrics.count(status, error);
     }
 
     /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried.

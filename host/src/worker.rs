@@ -155,7 +155,9 @@ impl Worker {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let next = Rc::new(self.build(snapshot));
         let previous = self.generation.replace(next.clone());
-        let in_use = |key: &EndpointKey| next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key));
+        let in_use = |key: &EndpointKey| {
+            next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key))
+        };
         self.endpoints.borrow_mut().retain(|key, _| in_use(key));
         drop(previous);
     }
@@ -164,8 +166,10 @@ impl Worker {
         let previous = self.generation();
         let config = snapshot.config.clone();
         let filters = snapshot.filters.iter().map(|(name, filter)| {
-            let kept = previous.filters.get(name).filter(|kept| kept.is_same(filter)).cloned();
-            (name.clone(), kept.unwrap_or_else(|| WorkerFilter::new(filter.clone())))
+            let kept = previous.filters.get(name).filter(|kept| Arc::ptr_eq(kept.filter(), filter)).cloned();
+            let filter = kept.unwrap_or_else(|| WorkerFilter::new(filter.clone()));
+            filter.prepare();
+            (name.clone(), filter)
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {

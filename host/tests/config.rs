@@ -150,6 +150,13 @@ fn an_unreadable_file_is_a_diagnostic() {
 }
 
 #[test]
+fn a_deeply_nested_key_is_refused() {
+    let deep = format!("filters.a.config.{} = 1", vec!["a"; 100_000].join("."));
+    let faults = config::parse(&deep, Path::new("deep.toml")).unwrap_err();
+    assert!(faults.to_string().contains("recursion limit"), "{faults}");
+}
+
+#[test]
 fn no_text_makes_it_panic() {
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     let seeds: Vec<Vec<u8>> = files("").iter().map(|file| fs::read(file).unwrap()).collect();

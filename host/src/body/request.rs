@@ -232,7 +232,7 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
-        let source = &self.source;
+        let source = self.source.clone();
         if source.attempt.get() != self.attempt {
             return Poll::Ready(Some(Err(BodyFailure::Superseded)));
         }

@@ -56,7 +56,9 @@ impl ResponseSource {
             Self::Empty => true,
             Self::Full(content) => content.is_empty(),
             Self::Upstream(incoming, _) => incoming.is_end_stream(),
-            Self::Read(read) => read.chunks.is_empty() && read.trailers.is_none() && read.rest.is_none() && !read.broken,
+            Self::Read(read) => {
+                read.chunks.is_empty() && read.trailers.is_none() && read.rest.is_none() && !read.broken
+            }
         }
     }
 

@@ -34,6 +34,8 @@ struct Spot {
     line: usize,
     column: usize,
     excerpt: String,
+    /// Characters of the excerpt before the marked ones.
+    marked_at: usize,
     width: usize,
 }
 
@@ -51,10 +53,13 @@ impl Location {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = start + after.find('\n').unwrap_or(after.len());
         let line = text.get(line_start..line_end).unwrap_or_default();
+        let indent = before.get(line_start..).unwrap_or_default().chars().count();
+        let skipped = if indent < MAX_EXCERPT * 3 / 4 { 0 } else { indent - MAX_EXCERPT / 4 };
         let spot = Spot {
             line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            excerpt: excerpt(line),
+            column: indent + 1,
+            excerpt: excerpt(line, skipped),
+            marked_at: indent - skipped.saturating_sub(1),
             width: text.get(start..end.min(line_end)).unwrap_or_default().trim_end().chars().count().max(1),
         };
         Self { file: Arc::clone(file), spot: Some(spot) }
@@ -88,12 +93,15 @@ impl fmt::Display for Location {
     }
 }
 
-/// The part of a source line that may be shown: bounded, printable, nothing after a secret's key.
-fn excerpt(line: &str) -> String {
+/// The part of a source line that may be shown: bounded, printable, nothing after a secret's key. An ellipsis stands for
+/// what is left out; of the beginning, `skipped` characters are.
+fn excerpt(line: &str, skipped: usize) -> String {
     let line = line.trim_end();
-    let shown = line.get(..secret::public_prefix(line)).unwrap_or_default();
-    let mut out: String = shown.chars().take(MAX_EXCERPT).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if out.chars().count() < line.chars().count() {
+    let public = line.get(..secret::public_prefix(line)).unwrap_or_default();
+    let shown = public.chars().skip(skipped).take(MAX_EXCERPT).map(|c| if c.is_control() { ' ' } else { c });
+    let mut out: String = if skipped > 0 { "…".into() } else { String::new() };
+    out.extend(shown);
+    if skipped + MAX_EXCERPT < public.chars().count() || public.len() < line.len() {
         out.push('…');
     }
     out
@@ -139,7 +147,7 @@ fn write_spot(f: &mut fmt::Formatter<'_>, spot: &Spot, margin: usize) -> fmt::Re
     }
     writeln!(f, "{:margin$} |", "")?;
     writeln!(f, "{} | {}", spot.line, spot.excerpt)?;
-    let before = spot.column - 1;
+    let before = spot.marked_at;
     if before >= shown {
         return Ok(());
     }

@@ -86,7 +86,7 @@ fn drain(root: &Table<'_>) -> Drain {
     let delay = root.read("drain_delay", duration_or_zero).unwrap_or(Duration::ZERO);
     let timeout = root.read("drain_timeout", duration).unwrap_or(Duration::from_secs(30));
     if timeout <= delay {
-        let message = "`drain_timeout` must be longer than `drain_delay`: it counts from the same moment";
+        let message = "the whole drain must take longer than `drain_delay`";
         let help =
             format!("now: drain_delay = \"{}\", drain_timeout = \"{}\"", duration_text(delay), duration_text(timeout));
         let at = root.get("drain_timeout").or_else(|| root.get("drain_delay"));

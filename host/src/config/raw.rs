@@ -56,8 +56,14 @@ impl<'a> Source<'a> {
     pub(super) fn document(&self) -> Option<DeTable<'a>> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
-            let span = error.span().unwrap_or_default();
-            self.report(span, Fault::new(error.message().replace('\n', " ")));
+            let message = error.message().replace('\n', " ");
+            let Some(span) = error.span() else {
+                self.push(Location::file(&self.file), Fault::new(message));
+                continue;
+            };
+            let typed = self.text.get(span.clone()).unwrap_or_default();
+            let named = if message == "duplicate key" { format!("{message} {}", quoted(typed)) } else { message };
+            self.report(span, Fault::new(named));
         }
         errors.is_empty().then(|| document.into_inner())
     }

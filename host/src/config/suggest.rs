@@ -15,7 +15,7 @@ pub(super) fn nearest<'k>(typed: &str, known: impl IntoIterator<Item = &'k str>)
     distances.filter(|(distance, _)| *distance <= tolerated).min().map(|(_, name)| name)
 }
 
-/// Case, hyphens and the plural are the most common slips: they weigh nothing.
+/// Case and hyphens are the most common slips: they weigh nothing.
 fn simplified(name: &str) -> String {
     // A name longer than this is no slip, and the distance costs the product of both lengths.
     name.chars().take(64).map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()

@@ -19,9 +19,9 @@ const SIZE_UNITS: [(&str, u64); 4] = [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 2
 
 /// An integer within a range.
 pub(super) fn integer(value: &Value<'_>, allowed: RangeInclusive<u64>) -> Result<u64, Fault> {
-    let DeValue::Integer(number) = value.inner() else { return Err(value.expected("an integer")) };
-    let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok();
     let help = || format!("allowed: {} to {}", allowed.start(), allowed.end());
+    let DeValue::Integer(number) = value.inner() else { return Err(value.expected("an integer").help(help())) };
+    let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok();
     let out_of_range = || Fault::new(format!("{} is out of range", quoted(&number.to_string()))).help(help());
     parsed.filter(|number| allowed.contains(number)).ok_or_else(out_of_range)
 }

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Response, request, response};
-use meshup_abi::{BodyError, ErrorKind, Event, Outcome};
+use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
@@ -65,9 +65,11 @@ impl Slot {
 
     /// Tells the filter that what it waits for will not come.
     fn cancel(&mut self, info: &mut Option<Box<ExchangeInfo>>) {
-        if self.is_pending() && let Some(ticket) = &self.ticket {
+        if self.is_pending()
+            && let Some(ticket) = &self.ticket
+        {
             self.state = State::Idle;
-            ticket.notify(Event::Cancelled, info, 0, |_| Ok(()));
+            notify(ticket, Event::Cancelled, info, 0, |_| Ok(()));
         }
     }
 
@@ -76,9 +78,20 @@ impl Slot {
         self.cancel(info);
         let Some(ticket) = self.ticket.take() else { return };
         if self.want_end {
-            ticket.notify(Event::End, info, event::SUMMARY_SIZE, |message| event::write_summary(message, summary));
+            notify(&ticket, Event::End, info, event::SUMMARY_SIZE, |message| event::write_summary(message, summary));
         }
     }
+}
+
+/// Tells a filter something that has no answer. A fault then is the filter's own and was counted.
+fn notify(
+    ticket: &Ticket,
+    event: Event,
+    info: &mut Option<Box<ExchangeInfo>>,
+    size: usize,
+    write: impl FnOnce(&mut event::Message<'_, '_>) -> Result<(), Overflow>,
+) {
+    let _ = ticket.call(event, info, size, write, |_| Ok::<(), Malformed>(()));
 }
 
 /// The parts of all filters of a route, outermost first.
@@ -344,10 +357,10 @@ impl Exchange {
         let replayable = self.end.request.as_ref().is_none_or(|source| source.replayable());
         let Completion { slots, info, upstream_duration, request, .. } = &mut *self.end;
         let (head, reply, scheme) = (&self.head, &self.reply, self.scheme);
-        let Some(slot) = slots.0.get_mut(at) else { return Err(filter.fault_limit(MAX_CALLS)) };
+        let Some(slot) = slots.0.get_mut(at) else { return Err(filter.exhausted(MAX_CALLS)) };
         slot.calls += 1;
         if slot.calls > MAX_CALLS {
-            return Err(filter.fault_limit(MAX_CALLS));
+            return Err(filter.exhausted(MAX_CALLS));
         }
         let phase = *slot.phase.get_or_insert(Phase::Request);
         let ticket = match &slot.ticket {
@@ -478,8 +491,6 @@ impl Exchange {
 async fn until<T>(limit: Option<(Instant, Expired)>, work: impl Future<Output = T>) -> Result<T, Expired> {
     match limit {
         None => Ok(work.await),
-        Some((deadline, expired)) => {
-            tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired)
-        }
+        Some((deadline, expired)) => tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired),
     }
 }

@@ -94,7 +94,8 @@ pub(crate) fn is_authority(text: &[u8]) -> bool {
 }
 
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
         || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
 }
 
@@ -226,8 +227,11 @@ mod tests {
     #[test]
     fn forwarded_headers_of_an_untrusted_client_are_replaced() {
         let mut headers = map(&[("host", "a.example"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-proto", "https")]);
-        let forwarded =
-            Forwarded { policy: ForwardedHeaders::Replace, client: HeaderValue::from_static("10.0.0.1"), scheme: "http" };
+        let forwarded = Forwarded {
+            policy: ForwardedHeaders::Replace,
+            client: HeaderValue::from_static("10.0.0.1"),
+            scheme: "http",
+        };
         forward(&mut headers, &forwarded);
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
@@ -238,8 +242,11 @@ mod tests {
     fn forwarded_headers_of_a_trusted_proxy_are_extended() {
         let mut headers = map(&[("host", "b"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-host", "a.example")]);
         headers.append(X_FORWARDED_FOR, HeaderValue::from_static("7.7.7.7"));
-        let forwarded =
-            Forwarded { policy: ForwardedHeaders::Append, client: HeaderValue::from_static("10.0.0.1"), scheme: "http" };
+        let forwarded = Forwarded {
+            policy: ForwardedHeaders::Append,
+            client: HeaderValue::from_static("10.0.0.1"),
+            scheme: "http",
+        };
         forward(&mut headers, &forwarded);
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "http");

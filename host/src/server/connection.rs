@@ -96,7 +96,10 @@ impl Connection {
         if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + limits.header_timeout)) }
     }
 
-    async fn respond(self: Rc<Self>, request: Request<Incoming>) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+    async fn respond(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
         let active = ActiveExchange::new(&self);
         let http1 = request.version() != Version::HTTP_2;
         let mut response = exchange::serve(&self, request).await;

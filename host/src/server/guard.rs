@@ -362,7 +362,10 @@ mod tests {
             (format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n"), Ambiguity::BothFramings),
             (format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n"), Ambiguity::TransferEncoding),
             (format!("{post}Transfer-Encoding: xchunked\r\n\r\n"), Ambiguity::TransferEncoding),
-            (format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"), Ambiguity::TransferEncoding),
+            (
+                format!("{post}Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                Ambiguity::TransferEncoding,
+            ),
             (format!("{chunked}0x5\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
             (format!("{chunked}5\nabcde\r\n0\r\n\r\n"), Ambiguity::BareLineFeed),
             (format!("{chunked}5 \r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),

@@ -72,13 +72,7 @@ impl Endpoint {
             Protocol::Http1 => Pool::Http1(http1::Pool::new(key.clone(), share)),
             Protocol::Http2 => Pool::Http2(http2::Pool::new(key.clone(), share)),
         };
-        Self {
-            key,
-            pool,
-            active: Cell::new(0),
-            failing_until: Cell::new(None),
-            last_failure: RefCell::new(None),
-        }
+        Self { key, pool, active: Cell::new(0), failing_until: Cell::new(None), last_failure: RefCell::new(None) }
     }
 
     /// Exchanges under way.

@@ -12,7 +12,10 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
-use super::{Answer, EndpointKey, Lease, SendError, connect, endpoint::{Busy, Hold}};
+use super::{
+    Answer, EndpointKey, Lease, SendError, connect,
+    endpoint::{Busy, Hold},
+};
 use crate::body::{RequestBody, RequestSource};
 
 /// The connections of one worker to one endpoint.

@@ -12,9 +12,14 @@ use hyper_util::rt::TokioTimer;
 use meshup_abi::ErrorKind;
 use tokio::sync::Semaphore;
 
-use super::{Answer, EndpointKey, Lease, SendError, connect, endpoint::{Busy, Hold}};
+use super::{
+    Answer, EndpointKey, Lease, SendError, connect,
+    endpoint::{Busy, Hold},
+};
 use crate::{body::RequestBody, local::LocalExecutor};
 
+/// Beyond it another connection is made; RFC 9113 section 6.5.2 recommends that peers allow no fewer.
+const STREAMS_PER_CONNECTION: usize = 100;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -126,9 +131,7 @@ impl Pool {
     fn with_room(&self) -> Option<Connection> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| !connection.sender.is_closed());
-        let room = |connection: &&Connection| {
-            connection.streams.active.get() < connection.sender.current_max_send_streams().max(1)
-        };
+        let room = |connection: &&Connection| connection.streams.active.get() < STREAMS_PER_CONNECTION;
         let free = connections.iter().find(room);
         let full = connections.len() >= self.max_connections;
         free.or_else(|| connections.iter().filter(|_| full).min_by_key(|connection| connection.streams.active.get()))

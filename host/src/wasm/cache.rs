@@ -53,11 +53,9 @@ impl DiskCache {
     /// Opens or makes the folder; none, with a warning, when it cannot be trusted or used.
     pub(super) fn open(folder: &Path, engine: &Engine) -> Option<Self> {
         match prepare(folder) {
-            Ok(()) => Some(Self {
-                folder: folder.to_owned(),
-                engine: compatibility(engine),
-                temporary: AtomicU64::new(0),
-            }),
+            Ok(()) => {
+                Some(Self { folder: folder.to_owned(), engine: compatibility(engine), temporary: AtomicU64::new(0) })
+            }
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "cache of compiled filters is not used");
                 None

@@ -255,7 +255,8 @@ fn check_import(module: &str, name: &str) -> Result<(), ModuleError> {
 /// The linker does not say in a structured way which import it is about; only a signature can be wrong by now.
 fn wrong_import(module: &wasmtime::Module, error: &wasmtime::Error) -> ModuleError {
     let text = format!("{error:#}");
-    let name = module.imports().map(|import| import.name().to_owned()).find(|name| text.contains(&format!("::{name}`")));
+    let name =
+        module.imports().map(|import| import.name().to_owned()).find(|name| text.contains(&format!("::{name}`")));
     ModuleError::WrongImport { name: name.unwrap_or_default(), reason: text }
 }
 

@@ -59,7 +59,10 @@ mod tests {
     #[test]
     fn holds_back_and_tells() {
         let (limit, now) = (LineLimit::per_second(2), Instant::now());
-        assert_eq!([limit.admit(now), limit.admit(now), limit.admit(now), limit.admit(now)], [Some(0), Some(0), None, None]);
+        assert_eq!(
+            [limit.admit(now), limit.admit(now), limit.admit(now), limit.admit(now)],
+            [Some(0), Some(0), None, None]
+        );
         assert_eq!(limit.admit(now + SECOND), Some(2));
         assert_eq!(limit.admit(now + SECOND), Some(0));
         let unlimited = LineLimit::per_second(u32::MAX);

@@ -31,8 +31,7 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// Instances of unloaded modules whose slot, with its mapping of the module's data, is kept for the next of its kind.
 const WARM_SLOTS: u32 = 16;
 /// While a module is loaded, before the limits of a filter are known.
-const LOAD_LIMITS: FilterLimits =
-    FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
+const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
@@ -88,7 +87,6 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError`] when the process lacks addresses or threads.
-    #[expect(clippy::needless_pass_by_value, reason = "options are made for this call")]
     pub fn new(options: RuntimeOptions) -> Result<Arc<Self>, RuntimeError> {
         let engine = Engine::new(&engine_config(options.max_instances))?;
         Ok(Arc::new(Self {

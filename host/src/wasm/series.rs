@@ -233,7 +233,8 @@ mod tests {
         for name in ["", "1a", "a-b", "a b", "meshup_requests_total", "é"] {
             assert_eq!(register(&series, name, &[]), Some(SeriesError::Invalid), "{name:?}");
         }
-        for labels in [&[("filter", "x")][..], &[("le", "1")], &[("__a", "1")], &[("a", "1"), ("a", "2")], &[("", "")]] {
+        for labels in [&[("filter", "x")][..], &[("le", "1")], &[("__a", "1")], &[("a", "1"), ("a", "2")], &[("", "")]]
+        {
             assert_eq!(register(&series, "ok", labels), Some(SeriesError::Invalid), "{labels:?}");
         }
         assert_eq!(register(&series, "ok", &[("code", "any value at all")]), None);

@@ -219,11 +219,7 @@ impl Namespace {
     }
 
     /// Tries once more after a sweep of everything when the quota is used up.
-    fn sweeping<R>(
-        &self,
-        now: Instant,
-        attempt: impl Fn() -> Result<R, QuotaExceeded>,
-    ) -> Result<R, QuotaExceeded> {
+    fn sweeping<R>(&self, now: Instant, attempt: impl Fn() -> Result<R, QuotaExceeded>) -> Result<R, QuotaExceeded> {
         attempt().or_else(|exceeded| if self.sweep_all(now) { attempt() } else { Err(exceeded) })
     }
 

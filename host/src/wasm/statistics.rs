@@ -48,8 +48,7 @@ pub(super) struct Statistics {
 
 impl Statistics {
     pub(super) fn new(filter: &str) -> Self {
-        let fault_metric =
-            |kind| counter!("meshup_filter_faults_total", "filter" => filter.to_owned(), "kind" => kind);
+        let fault_metric = |kind| counter!("meshup_filter_faults_total", "filter" => filter.to_owned(), "kind" => kind);
         Self {
             calls: AtomicU64::new(0),
             sampled: AtomicU64::new(0),
@@ -62,7 +61,8 @@ impl Statistics {
     }
 
     pub(super) fn count_fault(&self, cause: &FaultCause) {
-        let (Some(count), Some(metric)) = (self.faults.get(cause.index()), self.faults_metric.get(cause.index())) else {
+        let (Some(count), Some(metric)) = (self.faults.get(cause.index()), self.faults_metric.get(cause.index()))
+        else {
             return;
         };
         count.fetch_add(1, Relaxed);

@@ -21,7 +21,10 @@ use super::{
     instance::{Instance, Occasion},
     statistics::Tally,
 };
-use crate::{config::Isolation, exchange::ExchangeInfo};
+use crate::{
+    config::{Isolation, OnError},
+    exchange::ExchangeInfo,
+};
 
 /// A filter as one worker has it.
 pub struct WorkerFilter {
@@ -70,6 +73,24 @@ impl WorkerFilter {
     #[must_use]
     pub fn filter(&self) -> &Arc<Filter> {
         &self.filter
+    }
+
+    /// What an exchange gets when the filter faults.
+    pub(crate) fn on_error(&self) -> OnError {
+        self.filter.spec().on_error
+    }
+
+    /// Makes the instance that exchanges will share, so that the first of them does not wait for it. A failure shows
+    /// again at the first exchange.
+    pub(crate) fn prepare(&self) {
+        if self.filter.spec().isolation == Isolation::Worker {
+            let _ = self.shared_seat();
+        }
+    }
+
+    /// The fault of a filter that needs more than `calls` events for one exchange.
+    pub(crate) fn exhausted(&self, calls: u32) -> Fault {
+        self.filter.fault(FaultCause::malformed(format_args!("more than {calls} events in one exchange")))
     }
 
     /// Adds what this worker counted to the filter's numbers; to be called about once per second.

@@ -74,15 +74,22 @@ pub(super) fn verify(
     let key = Region::new(key, key_len).of(memory)?;
     let data = Region::new(data, data_len).of(memory)?;
     let signature = Region::new(signature, signature_len).of(memory)?;
-    Ok(match Signature::try_from(algorithm) {
-        Ok(Signature::Hs256) => verify_hmac(key, data, signature, &mut guest.cpu)?,
-        Ok(_) if data.len() > MAX_SIGNED => INVALID,
-        Ok(Signature::Rs256) => verify_public(&RSA_PKCS1_2048_8192_SHA256, key, data, signature),
-        Ok(Signature::Es256) if is_key(key, P256_POINT_BYTES) => {
+    match Signature::try_from(algorithm) {
+        Ok(algorithm) => check(algorithm, key, data, signature, &mut guest.cpu),
+        Err(_) => Ok(INVALID),
+    }
+}
+
+fn check(algorithm: Signature, key: &[u8], data: &[u8], signature: &[u8], cpu: &mut CpuBudget) -> Result<i32> {
+    Ok(match algorithm {
+        Signature::Hs256 => verify_hmac(key, data, signature, cpu)?,
+        _ if data.len() > MAX_SIGNED => INVALID,
+        Signature::Rs256 => verify_public(&RSA_PKCS1_2048_8192_SHA256, key, data, signature),
+        Signature::Es256 if is_key(key, P256_POINT_BYTES) => {
             verify_public(&ECDSA_P256_SHA256_FIXED, key, data, signature)
         }
-        Ok(Signature::EdDsa) if is_key(key, ED25519_KEY_BYTES) => verify_public(&ED25519, key, data, signature),
-        Ok(_) | Err(_) => INVALID,
+        Signature::EdDsa if is_key(key, ED25519_KEY_BYTES) => verify_public(&ED25519, key, data, signature),
+        Signature::Es256 | Signature::EdDsa => INVALID,
     })
 }
 
@@ -135,4 +142,117 @@ fn write_digest(memory: &mut [u8], out: u32, digest: &[u8]) -> Result<()> {
     let len = u32::try_from(digest.len()).unwrap_or(u32::MAX);
     Region::new(out, len).of_mut(memory)?.copy_from_slice(digest);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::{
+        Engine,
+        prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+    };
+
+    use super::*;
+
+    const CLAIMS: &str =
+        "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    /// A key made by OpenSSL, in both formats, and its signature of `signed by openssl`.
+    const RSA_SPKI: &str = "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A";
+    const RSA_PKCS1: &str = "MIIBCgKCAQEAmEk8bs/MICEZk5rKMB/qyR9zwn0UgkLvH466c8ynkIl4/1ISccGprcpjkDQ1LXDRwr5lQeTmhJ3NUY+9BqMtlWv8tKzwqNcz/0IgQO2Z++zkcmBxFOVNjWonwPFie+p1bbpAWI8E+F3mrfzx1b7/LP5MnPUtkC1Cjoezd6w76nGBMq5yxCerHFuQ2vUVjzgPikNe1Zt4RX+Qw9D4/prvvu6hku4bRh06cXLZQgICp/YTkN1qT17k6oW2J9/5uB1/fymftg9/eni3cTNBHgIkICHGUn0DlF6tUEyZ33brL+v97dsESE05DZbXAI+UAWJd32g11mxYxrnJJlio5KIrGQIDAQAB";
+    const RSA_SIGNATURE: &str = "W4ZrLPBDzyWKj+KBWu4b1SsotitE8AnCAoPFaZhhv3gopI0T/ta3OvRSqRdnmItJxLjStr2mipf4yse4DMEPk3MSwvh54zpGu5enrFXH14oBPzFBD5KuKNPxvuFI35ltGebhSt9f01Qs2QsX90ibB2e5YzxSEoNZoubT3HFyzoUxixVrFUke0xUhhR1Y+267p+5OmFOlDs02YOZB16MrilEtnhTt6Za4M/1PUWTzPEFGYcPtrdQjKdgIXnYEh6JEkemcEYz/XSEAd53x68vYIeyAmPW0WiwV9jbyZA/qm6j8+/983H9FVu8qQZSInGtNRXzH7XPL6uda4x7Q/M5yCg==";
+    /// 1024 bits, which is too short, and its signature of the same.
+    const RSA_SHORT: &str = "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDJF6j8ckE93XXXkYs5UMzsg4mq8vWOyTtmMo24pOXn2sG7/3oqk9w2dqDj9YC76FmE+IrtfvuFeB2JhJnzyyB0qbG7BJzLk8hE2nDVkPGJTyp2GGrfOt9HXEDd9zJR57WGsr873qzEbqkXbMpAPygjNvaIphj0KoZ35WnohigF1QIDAQAB";
+    const RSA_SHORT_SIGNATURE: &str = "ioQGMEoi/PbrzG/erbjxWNqk9p3JXosGryoeUCDdGmXEHCjbkVqBNCis2fyUM+d5zdfAUH/7oLNc8G/ikRlwW4euLP+HcCwpZhoBU+A4tLY1J1trNiwfyFdzZzn3Tm6b4zklLkwq4xIAkHhBUXKZ3RUF1Ulr+L0O88RUlffGl1c=";
+
+    fn url(text: &str) -> Vec<u8> {
+        BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()
+    }
+
+    fn standard(text: &str) -> Vec<u8> {
+        BASE64_STANDARD.decode(text).unwrap()
+    }
+
+    fn verdict(algorithm: Signature, key: &[u8], data: &[u8], signature: &[u8]) -> i32 {
+        check(algorithm, key, data, signature, &mut CpuBudget::new(Duration::from_secs(1))).unwrap()
+    }
+
+    /// Every key verifies the signature, and nothing that differs from it in one bit or in length.
+    fn assert_verifies(algorithm: Signature, keys: &[&[u8]], data: &[u8], signature: &[u8]) {
+        let mut other = signature.to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        for key in keys {
+            assert_eq!(verdict(algorithm, key, data, signature), 1, "{algorithm} with {} bytes of key", key.len());
+            assert_eq!(verdict(algorithm, key, b"other data", signature), 0);
+            for wrong in [&other[..], &signature[1..], b""] {
+                assert_eq!(verdict(algorithm, key, data, wrong), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn rs256_takes_both_key_formats() {
+        let (pkcs1, signature) = (standard(RSA_PKCS1), standard(RSA_SIGNATURE));
+        let spki = [standard(RSA_SPKI), pkcs1.clone()].concat();
+        assert_verifies(Signature::Rs256, &[&pkcs1, &spki], b"signed by openssl", &signature);
+        let short = (standard(RSA_SHORT), standard(RSA_SHORT_SIGNATURE));
+        assert_eq!(verdict(Signature::Rs256, &short.0, b"signed by openssl", &short.1), 0);
+    }
+
+    /// RFC 7515 A.3
+    #[test]
+    fn es256_takes_both_key_formats() {
+        let (x, y) = ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0");
+        let point = [vec![4], url(x), url(y)].concat();
+        let spki = [standard("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA="), point.clone()].concat();
+        let data = format!("eyJhbGciOiJFUzI1NiJ9.{CLAIMS}");
+        let signature = url("DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q");
+        assert_verifies(Signature::Es256, &[&point, &spki], data.as_bytes(), &signature);
+        let compressed = [vec![3], url(x)].concat();
+        assert_eq!(verdict(Signature::Es256, &compressed, data.as_bytes(), &signature), INVALID);
+        assert_eq!(verdict(Signature::Es256, &[4; 65], data.as_bytes(), &signature), INVALID);
+    }
+
+    /// RFC 8037 A.4
+    #[test]
+    fn eddsa_takes_both_key_formats() {
+        let key = url("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
+        let spki = [standard("MCowBQYDK2VwAyEA"), key.clone()].concat();
+        let data = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature = url("hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg");
+        assert_verifies(Signature::EdDsa, &[&key, &spki], data, &signature);
+        assert_eq!(verdict(Signature::EdDsa, &key[1..], data, &signature), INVALID);
+    }
+
+    /// RFC 7515 A.1
+    #[test]
+    fn hs256() {
+        let key = url("AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow");
+        let data = format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{CLAIMS}");
+        let signature = url("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk");
+        assert_verifies(Signature::Hs256, &[&key], data.as_bytes(), &signature);
+    }
+
+    /// RFC 4231, test case 6
+    #[test]
+    fn hmac_with_a_key_longer_than_a_block() {
+        let mut cpu = CpuBudget::new(Duration::from_secs(1));
+        let key = hmac_key(&[0xaa; 131], &mut cpu).unwrap();
+        let tag = hmac_tag(&key, b"Test Using Larger Than Block-Size Key - Hash Key First", &mut cpu).unwrap();
+        assert_eq!(tag.as_ref()[..8], [0x60, 0xe4, 0x31, 0x59, 0x1e, 0xe0, 0xb6, 0x7f]);
+    }
+
+    #[test]
+    fn keys_of_another_algorithm_and_rubbish_are_invalid() {
+        let rsa = standard(RSA_PKCS1);
+        for algorithm in [Signature::Rs256, Signature::Es256, Signature::EdDsa] {
+            for key in [&b""[..], b"0", b"rubbish", &[0x30; 300]] {
+                assert_eq!(verdict(algorithm, key, b"data", &[0; 64]), INVALID, "{algorithm} {key:?}");
+            }
+        }
+        assert_eq!(verdict(Signature::Es256, &rsa, b"data", &[0; 64]), INVALID);
+        assert_eq!(verdict(Signature::EdDsa, &rsa, b"data", &[0; 64]), INVALID);
+        assert_eq!(verdict(Signature::Rs256, &rsa, &vec![0; MAX_SIGNED + 1], &[0; 256]), INVALID);
+    }
 }

@@ -74,7 +74,9 @@ fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<
         Attribute::Generation => write!(out, "{}", info.generation),
         Attribute::Attempts => write!(out, "{}", info.attempts),
         // Listeners have no TLS yet.
-        Attribute::TlsVersion | Attribute::TlsServerName | Attribute::PeerSubject | Attribute::PeerSpiffe => return None,
+        Attribute::TlsVersion | Attribute::TlsServerName | Attribute::PeerSubject | Attribute::PeerSpiffe => {
+            return None;
+        }
     };
     written.ok()
 }

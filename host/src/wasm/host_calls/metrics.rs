@@ -17,6 +17,7 @@ pub(super) fn metric_series(mut caller: Caller<'_, Guest>, kind: u32, message: u
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the linker takes functions of this shape")]
 pub(super) fn metric_record(caller: Caller<'_, Guest>, series: i32, op: u32, value: f64) -> i32 {
     let series = caller.data().series.get(series);
     let (Some(series), Ok(op)) = (series, MetricOp::try_from(op)) else { return INVALID };

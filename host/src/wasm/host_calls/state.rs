@@ -67,14 +67,7 @@ pub(super) fn compare_and_swap(
     })
 }
 
-pub(super) fn add(
-    mut caller: Caller<'_, Guest>,
-    key: u32,
-    len: u32,
-    delta: i64,
-    ttl_ms: u64,
-    out: u32,
-) -> Result<i32> {
+pub(super) fn add(mut caller: Caller<'_, Guest>, key: u32, len: u32, delta: i64, ttl_ms: u64, out: u32) -> Result<i32> {
     let (memory, guest) = guest(&mut caller)?;
     let out = Region::new(out, 8);
     out.of(memory)?;

@@ -1,0 +1,148 @@
+//! The command line: what can be typed, and what each command does.
+//!
+//! **Invariant:** every command says on failure what to do next, and exits with 1.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+mod build;
+mod check;
+mod inspect;
+mod new;
+mod run;
+
+/// A sidecar proxy whose behaviour is a chain of sandboxed WebAssembly filters.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy
+    ///
+    /// SIGHUP, POST /reload on the admin listener or a changed file reloads configuration and filters without losing a
+    /// request. SIGTERM drains: readiness fails, after `drain_delay` the listeners close, and the process ends with the
+    /// last exchange or at `drain_timeout`.
+    Run(RunProxy),
+    /// Check a configuration: every key, every filter loaded and configured
+    ///
+    /// Prints every fault with file, line, what is allowed and the likely slip. Exits with 0 when there is none, with 1
+    /// otherwise. Opens no socket.
+    Check(ConfigFile),
+    /// Run a demonstration: an origin, a configuration and the bundled filters, and requests to try
+    Demo,
+    /// Write, build and inspect filters
+    #[command(subcommand, arg_required_else_help = true)]
+    Filter(FilterCommand),
+}
+
+impl Cli {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    ///
+    /// What failed and, where possible, what to do.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        match &self.command {
+            Command::Run(args) => run::run(args),
+            Command::Check(args) => check::run(args),
+            Command::Demo => anyhow::bail!("not yet"),
+            Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// `meshup run`
+#[derive(Debug, Args)]
+pub struct RunProxy {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Where compiled filters are kept between starts [default: $XDG_CACHE_HOME/meshup or ~/.cache/meshup]
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct ConfigFile {
+    /// The configuration file (TOML)
+    #[arg(long, short, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// Commands for people who write filters.
+#[derive(Debug, Subcommand)]
+pub enum FilterCommand {
+    /// Make a crate with a small filter that builds and passes its own tests
+    New(NewFilter),
+    /// Build a filter crate to a .wasm file
+    ///
+    /// Adds the Rust target wasm32-unknown-unknown when it is missing.
+    Build(BuildFilter),
+    /// Show what a .wasm file is: ABI version, size, digest, imports, exports
+    Inspect(InspectFilter),
+}
+
+impl FilterCommand {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// What failed and, where possible, what to do.
+    pub fn run(&self) -> anyhow::Result<()> {
+        match self {
+            Self::New(args) => new::run(args),
+            Self::Build(args) => build::run(args),
+            Self::Inspect(args) => inspect::run(args),
+        }
+    }
+}
+
+/// `meshup filter new`
+#[derive(Debug, Args)]
+pub struct NewFilter {
+    /// The crate's name: lower-case letters, digits, `-` and `_`
+    name: String,
+    /// The folder to make [default: ./NAME]
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// The folder of the crate meshup-sdk, to build against it instead of a published version
+    #[arg(long, value_name = "DIR")]
+    sdk_path: Option<PathBuf>,
+}
+
+/// `meshup filter build`
+#[derive(Debug, Args)]
+pub struct BuildFilter {
+    /// The folder of the filter crate
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+/// `meshup filter inspect`
+#[derive(Debug, Args)]
+pub struct InspectFilter {
+    /// The .wasm file
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+}

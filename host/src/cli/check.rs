@@ -1,0 +1,38 @@
+//! `meshup check`: everything a start would find wrong, without starting.
+
+use std::process::ExitCode;
+
+use super::ConfigFile;
+use crate::{
+    Source,
+    reload::Builder,
+    wasm::{Runtime, RuntimeOptions},
+};
+
+pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let source = Source::File(args.config.clone());
+    let checked = source.read().map(|(config, locations)| {
+        let runtime = Runtime::new(RuntimeOptions::default())?;
+        let builder = Builder { runtime, workers: config.workers };
+        anyhow::Ok((builder.check(&config, &locations), config))
+    });
+    let faults = match checked {
+        Err(faults) => faults,
+        Ok(loaded) => match loaded? {
+            (Err(faults), _) => faults,
+            (Ok(()), config) => {
+                println!(
+                    "{}: ok ({} listeners, {} routes, {} filters, {} upstreams)",
+                    args.config.display(),
+                    config.listeners.len(),
+                    config.routes.len(),
+                    config.filters.len(),
+                    config.upstreams.len(),
+                );
+                return Ok(ExitCode::SUCCESS);
+            }
+        },
+    };
+    eprint!("{faults}");
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,86 @@
+//! `meshup run`: the proxy until a signal ends it.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::RunProxy;
+use crate::{
+    App, Options, Source,
+    observe::{LogFormat, init_logging},
+};
+
+pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
+    init_logging(LogFormat::detect());
+    let source = Source::File(args.file.config.clone());
+    let cache_dir = args.cache_dir.clone().or_else(default_cache_dir);
+    serve(Options { source, cache_dir, watch_files: true })
+}
+
+/// Serves until SIGTERM or SIGINT, then drains. A second one ends the process at once.
+pub(super) fn serve(options: Options) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let mut signals = Signals::new().context("cannot listen for signals")?;
+        let app = App::start(options)?;
+        for (name, address) in app.listeners() {
+            tracing::info!(listener = &*name, %address, "listening");
+        }
+        tracing::info!(address = %app.admin(), "admin listening");
+        signals.until_the_end(&app).await;
+        tracing::info!("draining");
+        tokio::select! {
+            () = app.drain() => {
+                tracing::info!("drained");
+                Ok(ExitCode::SUCCESS)
+            }
+            () = signals.ended() => {
+                tracing::warn!("ended at once by a second signal");
+                Ok(ExitCode::FAILURE)
+            }
+        }
+    })
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Until SIGTERM or SIGINT; SIGHUP reloads.
+    async fn until_the_end(&mut self, app: &App) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => app.reload(),
+            }
+        }
+    }
+
+    async fn ended(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// `$XDG_CACHE_HOME/meshup`, else `~/.cache/meshup`.
+fn default_cache_dir() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|dir| dir.join("meshup"))
+}

@@ -1,0 +1,257 @@
+//! From a configuration to the next generation: build all of it aside, then swap, or change nothing.
+//!
+//! **Invariant:** workers only ever see a snapshot whose every filter was loaded and configured, and whose every
+//! listener is bound.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::{Duration, SystemTime},
+};
+
+use tokio::sync::{oneshot, watch};
+
+mod build;
+mod files;
+
+pub(crate) use build::Builder;
+pub(crate) use files::Watch;
+
+use crate::{
+    config::{self, Config, Diagnostics, Locations},
+    observe,
+    snapshot::Snapshot,
+};
+use files::Fingerprint;
+
+/// After a change on disk, this much quiet means that the writer is done.
+const QUIET: Duration = Duration::from_millis(50);
+/// A writer that never pauses is not waited for longer than this.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+/// A changed file that cannot be used may be half written: it gets this long before anyone hears of it.
+const SECOND_LOOK: Duration = Duration::from_millis(200);
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A file, read again at every reload.
+    File(PathBuf),
+    /// A text; relative module paths begin at the current folder.
+    Text(String),
+}
+
+impl Source {
+    pub(crate) fn read(&self) -> Result<(Config, Locations), Diagnostics> {
+        match self {
+            Self::File(path) => config::read(path),
+            Self::Text(text) => config::parse(text, "(built in)".as_ref()),
+        }
+    }
+}
+
+/// Why a reload is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    /// A watched file changed.
+    Files,
+    /// SIGHUP.
+    Signal,
+    /// `POST /reload`.
+    Admin,
+}
+
+impl Trigger {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Signal => "signal",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What a reload did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reloaded {
+    /// This generation is in service now.
+    Generation(u64),
+    /// Nothing differs from what is in service.
+    Unchanged(u64),
+}
+
+/// The last reload that failed since one succeeded.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub at: SystemTime,
+    pub diagnostics: Arc<Diagnostics>,
+}
+
+type Answer = Result<Reloaded, Arc<Diagnostics>>;
+
+#[derive(Debug)]
+enum Message {
+    Reload(Trigger, Option<oneshot::Sender<Answer>>),
+    Changed,
+}
+
+/// Asks for reloads, from any thread.
+#[derive(Debug, Clone)]
+pub(crate) struct ReloadHandle {
+    messages: mpsc::Sender<Message>,
+    failure: Arc<Mutex<Option<Failure>>>,
+}
+
+impl ReloadHandle {
+    /// Asks for a reload and does not wait for it.
+    pub(crate) fn request(&self, trigger: Trigger) {
+        let _ = self.messages.send(Message::Reload(trigger, None));
+    }
+
+    /// Asks for a reload and waits for what comes of it; `None` when the process is ending.
+    pub(crate) async fn reload(&self, trigger: Trigger) -> Option<Answer> {
+        let (reply, answer) = oneshot::channel();
+        self.messages.send(Message::Reload(trigger, Some(reply))).ok()?;
+        answer.await.ok()
+    }
+
+    /// The last failure since a reload succeeded.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The thread that builds generations.
+pub(crate) struct Reloader {
+    source: Source,
+    builder: Builder,
+    current: Arc<Snapshot>,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    watch: Option<Watch>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    /// What the files looked like at the last attempt.
+    seen: Fingerprint,
+}
+
+impl Reloader {
+    /// Starts the thread. `watch_files` makes it reload by itself when a file changes.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(crate) fn start(
+        source: Source,
+        builder: Builder,
+        snapshots: watch::Sender<Arc<Snapshot>>,
+        watch_files: bool,
+    ) -> std::io::Result<ReloadHandle> {
+        let (messages, inbox) = mpsc::channel();
+        let failure = Arc::new(Mutex::new(None));
+        let handle = ReloadHandle { messages: messages.clone(), failure: failure.clone() };
+        let current = snapshots.borrow().clone();
+        let watch = watch_files.then(|| Watch::start(move || drop(messages.send(Message::Changed)))).flatten();
+        let seen = Fingerprint::of(&source, &current.config);
+        let mut reloader = Self { source, builder, current, snapshots, watch, failure, seen };
+        reloader.watch_files();
+        std::thread::Builder::new().name("meshup-reload".into()).spawn(move || reloader.run(&inbox))?;
+        Ok(handle)
+    }
+
+    fn run(mut self, inbox: &mpsc::Receiver<Message>) {
+        while let Ok(message) = inbox.recv() {
+            match message {
+                Message::Reload(trigger, reply) => {
+                    let answer = self.reload(trigger);
+                    if let Some(reply) = reply {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Message::Changed => self.files_changed(inbox),
+            }
+        }
+    }
+
+    /// Something changed where the files are: once it is quiet there, and if it was one of ours, reload. Requests that
+    /// come meanwhile are answered by that reload's successor.
+    fn files_changed(&mut self, inbox: &mpsc::Receiver<Message>) {
+        let began = std::time::Instant::now();
+        while began.elapsed() < MAX_WAIT {
+            match inbox.recv_timeout(QUIET) {
+                Ok(Message::Changed) => {}
+                Ok(Message::Reload(trigger, reply)) => {
+                    let answer = self.reload(trigger);
+                    if let Some(reply) = reply {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        if self.fingerprint() == self.seen {
+            return;
+        }
+        if self.attempt().is_err() {
+            std::thread::sleep(SECOND_LOOK);
+        } else {
+            return;
+        }
+        let _ = self.reload(Trigger::Files);
+    }
+
+    /// Reloads and reports.
+    fn reload(&mut self, trigger: Trigger) -> Answer {
+        let answer = self.attempt().map_err(Arc::new);
+        let failure = answer
+            .as_ref()
+            .err()
+            .map(|diagnostics| Failure { at: SystemTime::now(), diagnostics: diagnostics.clone() });
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        let trigger = trigger.as_str();
+        match &answer {
+            Ok(Reloaded::Unchanged(generation)) => tracing::info!(trigger, generation, "reload: nothing changed"),
+            Ok(Reloaded::Generation(_)) => {}
+            Err(diagnostics) => {
+                observe::count_reload("error");
+                let generation = self.current.generation;
+                tracing::error!(trigger, generation, "reload refused, the generation stays in service:\n{diagnostics}");
+            }
+        }
+        answer
+    }
+
+    /// Builds the next generation and swaps it in.
+    fn attempt(&mut self) -> Result<Reloaded, Diagnostics> {
+        self.seen = self.fingerprint();
+        let built = self
+            .source
+            .read()
+            .and_then(|(config, locations)| self.builder.build(config, &locations, Some(&self.current)))?;
+        let Some(snapshot) = built else {
+            observe::count_reload("unchanged");
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return Ok(Reloaded::Unchanged(self.current.generation));
+        };
+        let generation = snapshot.generation;
+        self.current = Arc::new(snapshot);
+        self.snapshots.send_replace(self.current.clone());
+        self.seen = self.fingerprint();
+        self.watch_files();
+        observe::count_reload("ok");
+        observe::set_generation(generation);
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::info!(generation, "generation in service");
+        Ok(Reloaded::Generation(generation))
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.source, &self.current.config)
+    }
+
+    fn watch_files(&mut self) {
+        if let Some(watch) = &mut self.watch {
+            watch.follow(&self.source, &self.current.config);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The files a generation is made from: whether they changed, and word of when.
+
+use std::{
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+
+use super::Source;
+use crate::config::{Config, ModuleSource};
+
+fn files<'a>(source: &'a Source, config: &'a Config) -> impl Iterator<Item = &'a Path> {
+    let own = match source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Text(_) => None,
+    };
+    let modules = config.filters.values().filter_map(|filter| match &filter.module {
+        ModuleSource::File(path) => Some(path.as_path()),
+        ModuleSource::Builtin(_) => None,
+    });
+    own.into_iter().chain(modules)
+}
+
+/// What the files look like from outside, without reading them: device, inode, size and time of change.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<Option<(u64, u64, u64, i64, i64)>>);
+
+impl Fingerprint {
+    pub(super) fn of(source: &Source, config: &Config) -> Self {
+        let of_file = |path: &Path| {
+            let meta = std::fs::metadata(path).ok()?;
+            Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+        };
+        Self(files(source, config).map(of_file).collect())
+    }
+}
+
+/// Watches the folders of the files: editors, `mv` and mounted volumes replace files rather than write them.
+pub(crate) struct Watch {
+    watcher: RecommendedWatcher,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Starts watching nothing yet; `changed` is called from another thread. `None` when the system has no watches left.
+    pub(super) fn start(changed: impl Fn() + Send + 'static) -> Option<Self> {
+        let on_event = move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                changed();
+            }
+        };
+        match notify::recommended_watcher(on_event) {
+            Ok(watcher) => Some(Self { watcher, folders: BTreeSet::new() }),
+            Err(error) => {
+                tracing::warn!(%error, "files are not watched: reload by SIGHUP or POST /reload");
+                None
+            }
+        }
+    }
+
+    /// Watches the folders of this configuration's files, and no others.
+    pub(super) fn follow(&mut self, source: &Source, config: &Config) {
+        let folder = |path: &Path| {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.unwrap_or(Path::new(".")).to_owned()
+        };
+        let wanted: BTreeSet<_> = files(source, config).map(folder).collect();
+        for gone in self.folders.difference(&wanted) {
+            let _ = self.watcher.unwatch(gone);
+        }
+        let mut watched: BTreeSet<_> = self.folders.intersection(&wanted).cloned().collect();
+        for new in wanted.difference(&self.folders) {
+            match self.watcher.watch(new, RecursiveMode::NonRecursive) {
+                Ok(()) => drop(watched.insert(new.clone())),
+                Err(error) => tracing::warn!(folder = %new.display(), %error, "folder is not watched"),
+            }
+        }
+        self.folders = watched;
+    }
+}

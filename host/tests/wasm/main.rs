@@ -1,0 +1,8 @@
+//! The filter host against guests written in WebAssembly text: what it accepts, what it refuses, and how it gets its
+//! thread and its memory back from guests that misbehave.
+
+mod calls;
+mod faults;
+mod guest;
+mod host_calls;
+mod loading;
