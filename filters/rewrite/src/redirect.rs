@@ -67,8 +67,11 @@ impl Redirect {
         self.scheme.is_none() && self.host.is_none() && self.port.is_none() && self.path.is_none()
     }
 
-    /// Where the client is sent; `None` when it is there. `target` is path and query.
+    /// Where the client is sent; `None` when it is there, or when it asked for no path. `target` is path and query.
     pub(crate) fn location(&self, req: &Request, target: &str) -> Option<String> {
+        if !target.starts_with('/') {
+            return None;
+        }
         let (host, port) = split_port(req.authority());
         let here = url(req.scheme(), host, port, req.path_and_query());
         let there = self.url(req, target);
