@@ -138,6 +138,16 @@ fn a_request_that_is_there_is_not_redirected() {
 }
 
 #[test]
+fn a_request_without_a_host_is_redirected_only_to_a_given_one() {
+    let answered = |redirect| {
+        let config = Config::deserialize(json!({ "redirect": redirect })).unwrap();
+        config.redirected(&Request::get("/a"), None).unwrap().status()
+    };
+    assert_eq!(answered(json!({ "scheme": "https" })), 400);
+    assert_eq!(answered(json!({ "scheme": "https", "host": "test.example" })), 302);
+}
+
+#[test]
 fn a_wrong_configuration_is_refused_by_its_key() {
     for (config, expected) in [
         (json!({ "pathprefix": "/" }), "pathprefix: unknown field `pathprefix`"),
