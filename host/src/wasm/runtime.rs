@@ -35,6 +35,9 @@ const KEEP_BYTES: usize = 64 << 10;
 /// While a module is loaded, before the limits of a filter are known.
 const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
 
+/// With fewer than this the runtime does not start.
+const MIN_INSTANCES: u32 = 64;
+
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
 pub struct RuntimeOptions {
@@ -180,6 +183,15 @@ impl Runtime {
 /// Kernels from 6.7 on tell which pages an instance touched, so that resetting these few is cheaper than giving all back.
 /// On others the reset would touch every page, and pages are given back instead.
 fn start_engine(max_instances: u32) -> Result<Engine, wasmtime::Error> {
+    let started = start_engine_for(max_instances);
+    match started {
+        // The process may not have that many addresses (`ulimit -v`, small address spaces): fewer instances then.
+        Err(_) if max_instances > MIN_INSTANCES => start_engine(max_instances / 4),
+        started => started,
+    }
+}
+
+fn start_engine_for(max_instances: u32) -> Result<Engine, wasmtime::Error> {
     let mut keeping = pool(max_instances);
     keeping.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(KEEP_BYTES);
     Engine::new(&engine_config(keeping)).or_else(|_| Engine::new(&engine_config(pool(max_instances))))
