@@ -132,8 +132,8 @@ fn only_the_canonical_form_of_a_token_counts() {
         assert_eq!(said(&mut tester, &wrong), base64, "{wrong}");
     }
     assert_eq!(said(&mut tester, &format!("{token}AAAA")), "the token's signature is not valid");
-    assert_eq!(said(&mut tester, "AAAA.AAAA"), "the token is malformed: not the JSON of a token");
-    for wrong in ["", "AAAA", &format!("{token}.AAAA")] {
+    assert_eq!(said(&mut tester, "AAAA.AAAA.AAAA"), "the token is malformed: not the JSON of a token");
+    for wrong in ["", "AAAA", "AAAA.AAAA", &format!("{token}.AAAA")] {
         assert_eq!(said(&mut tester, wrong), "the token is malformed: not three parts");
     }
     let json = "the token is malformed: not the JSON of a token";
