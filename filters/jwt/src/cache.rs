@@ -86,3 +86,79 @@ impl Entry {
         size_of::<Self>() + self.token.len() + self.grant.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{claims::Claims, grant::Handover};
+
+    const TTL: Duration = Duration::from_secs(60);
+    const NOW: Duration = Duration::from_secs(1000);
+
+    fn grant() -> Rc<Grant> {
+        let handover = Handover { headers: Vec::new(), variables: Vec::new(), removed: None };
+        Rc::new(handover.grant(&Claims(serde_json::Value::Null)).unwrap())
+    }
+
+    fn token(number: u32) -> String {
+        format!("header.payload.{number:016}")
+    }
+
+    fn filled(entries: usize, tokens: std::ops::Range<u32>) -> Cache {
+        let cache = Cache::new(entries, TTL);
+        tokens.for_each(|number| cache.insert(&token(number), grant(), NOW, Duration::MAX));
+        cache
+    }
+
+    fn held(cache: &Cache) -> usize {
+        let generations = cache.generations.borrow();
+        generations.young.len() + generations.old.len()
+    }
+
+    #[test]
+    fn a_token_is_found_by_all_of_its_bytes() {
+        let cache = filled(8, 0..2);
+        assert!(cache.find(&token(1), NOW).is_some());
+        assert!(cache.find(&token(1).replacen('h', "H", 1), NOW).is_none());
+        assert!(cache.find(&token(2), NOW).is_none());
+        assert!(cache.find("short", NOW).is_none());
+    }
+
+    #[test]
+    fn a_token_is_found_until_its_end_or_that_of_the_ttl() {
+        let cache = filled(8, 0..1);
+        cache.insert(&token(1), grant(), NOW, NOW + Duration::from_secs(5));
+        for (number, seconds, expected) in [(0, 59, true), (0, 60, false), (1, 4, true), (1, 5, false)] {
+            let found = cache.find(&token(number), NOW + Duration::from_secs(seconds));
+            assert_eq!(found.is_some(), expected, "{number} after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_goes() {
+        let cache = filled(8, 0..4);
+        for number in 100..200 {
+            assert!(cache.find(&token(0), NOW).is_some(), "before {number}");
+            cache.insert(&token(number), grant(), NOW, Duration::MAX);
+            assert!(held(&cache) <= 8);
+        }
+        assert!(cache.find(&token(1), NOW).is_none() && cache.find(&token(199), NOW).is_some());
+    }
+
+    #[test]
+    fn no_entries_means_no_cache() {
+        let cache = filled(0, 0..4);
+        assert!(cache.find(&token(3), NOW).is_none());
+        assert_eq!(held(&cache), 0);
+    }
+
+    #[test]
+    fn large_tokens_are_bounded_by_their_bytes() {
+        let cache = Cache::new(10_000, TTL);
+        for number in 0..2000 {
+            cache.insert(&format!("{}{}", "x".repeat(8000), token(number)), grant(), NOW, Duration::MAX);
+            assert!(cache.generations.borrow().young_bytes <= MAX_GENERATION_BYTES);
+        }
+        assert!((400..600).contains(&held(&cache)), "{}", held(&cache));
+    }
+}

@@ -11,6 +11,7 @@ fn tester(config: Value) -> Tester {
 }
 
 /// A filter with the four keys of the set, and more configuration.
+#[allow(clippy::needless_pass_by_value, reason = "a test writes the configuration in place")]
 fn with_set(more: Value) -> Tester {
     let mut config = json!({ "jwks": vectors::JWKS });
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

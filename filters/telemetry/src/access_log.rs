@@ -87,16 +87,20 @@ fn json<'a>(values: impl Iterator<Item = (&'a Field, Value)>) -> String {
         line.push(if line.is_empty() { '{' } else { ',' });
         push_json(&mut line, &field.to_string());
         line.push(':');
-        // Writing to a String does not fail.
-        _ = match value {
-            Value::Absent => line.write_str("null"),
-            Value::Number(number) => write!(line, "{number}"),
-            Value::Duration(duration) => write!(line, "{:.6}", duration.as_secs_f64()),
-            Value::Text(text) => Ok(push_json(&mut line, &text)),
-        };
+        push_member(&mut line, &value);
     }
     line.push('}');
     line
+}
+
+fn push_member(line: &mut String, value: &Value) {
+    // Writing to a String does not fail.
+    match value {
+        Value::Absent => line.push_str("null"),
+        Value::Number(number) => _ = write!(line, "{number}"),
+        Value::Duration(duration) => _ = write!(line, "{:.6}", duration.as_secs_f64()),
+        Value::Text(text) => push_json(line, text),
+    }
 }
 
 /// `values` are those of [`COMMON`], and perhaps those of the format combined.
