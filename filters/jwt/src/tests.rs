@@ -289,3 +289,11 @@ fn the_token_may_stand_in_another_header() {
     let done = tester.run(Request::get("/").with_header("x-token", vectors::ES256), |_| Response::new(200));
     assert_eq!((done.passed, done.sent[0].headers.len()), (true, 0));
 }
+
+#[test]
+fn the_example_of_the_readme_is_accepted() {
+    let (_, example) = include_str!("../README.md").split_once("```toml\n").unwrap();
+    let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
+    let config = serde_json::to_value(&example["filters"]["jwt"]["config"]).unwrap();
+    testing::filter(jwt).config(config).configure().unwrap();
+}
