@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use meshup_abi::{BodyError, ErrorKind, Event, Verdict, tag};
+use meshup_abi::{ErrorKind, Event, Verdict, tag};
 
 use crate::{context, operation::Operation, request::Request, response::Response, wire};
 
@@ -55,7 +55,7 @@ pub struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// A deadline for the whole of it; without one the exchange's time-out counts.
+    /// A deadline for the whole of it; without one the host's counts.
     pub fn timeout(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
@@ -92,37 +92,26 @@ impl Future for Fetch<'_> {
     }
 }
 
-/// Why a fetch brought no response.
+/// Why a fetch brought no response: [`ErrorKind::LimitExceeded`] says that its body was larger than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FetchError {
-    /// No response came from the upstream.
-    Failed(ErrorKind),
-    /// The response came, its body not whole or larger than the limit.
-    Body(BodyError),
-}
+pub struct FetchError(pub ErrorKind);
 
 impl FetchError {
     /// Whether time ran out.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Failed(ErrorKind::Timeout | ErrorKind::PerTryTimeout))
+        matches!(self.0, ErrorKind::Timeout | ErrorKind::PerTryTimeout)
     }
 
     fn read(message: &[u8]) -> Option<Self> {
-        if let Some(code) = wire::first_u32(message, tag::ERROR) {
-            return Some(Self::Failed(ErrorKind::try_from(code).unwrap_or(ErrorKind::BadResponse)));
-        }
-        let code = wire::first_u32(message, tag::BODY_ERROR)?;
-        Some(Self::Body(BodyError::try_from(code).unwrap_or(BodyError::Aborted)))
+        let code = wire::first_u32(message, tag::ERROR)?;
+        Some(Self(ErrorKind::try_from(code).unwrap_or(ErrorKind::BadResponse)))
     }
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(kind) => write!(f, "fetch failed: {kind}"),
-            Self::Body(error) => write!(f, "fetched body: {error}"),
-        }
+        write!(f, "fetch failed: {}", self.0)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     panic::PanicHookInfo,
 };
 
-use meshup_abi::{Event, Level, Verdict, Writer, pack, tag};
+use meshup_abi::{Event, Level, pack, tag};
 
 use crate::{
     buffer::Buffer,
@@ -43,8 +43,6 @@ pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
     std::panic::set_hook(Box::new(log_panic));
     let configured = instance::configure(filter, &message(len));
     let mut answer = Vec::new();
-    // A vector takes every verdict.
-    let _ = Writer::new(&mut answer).verdict(Verdict::Done);
     match configured {
         Ok(instance) => INSTANCE.set(Some(instance)),
         Err(reason) => wire::put_bytes(&mut answer, tag::REFUSED, reason.as_bytes()),

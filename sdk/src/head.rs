@@ -14,19 +14,6 @@ use crate::{
     wire,
 };
 
-/// Headers the host owns: they stand in no complete list of headers that the SDK sends.
-const HOST_OWNED: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) message: Buffer,
@@ -125,21 +112,19 @@ impl Head {
         }
     }
 
-    /// Writes the value of each tag that has one.
+    /// Writes the value of each tag that has one. An HTTP/1.0 request may have an empty authority, which is none.
     pub(crate) fn put_values(&self, out: &mut Vec<u8>, tags: &[u16]) {
         for &tag in tags {
-            if let Some(value) = self.value(tag) {
+            if let Some(value) = self.value(tag).filter(|value| !value.is_empty()) {
                 wire::put_bytes(out, tag, value);
             }
         }
     }
 
-    /// Writes every header except those the host owns.
+    /// Writes every header: of a complete list the host ignores those it owns.
     pub(crate) fn put_headers(&self, out: &mut Vec<u8>) {
         for (name, value) in self.headers().iter() {
-            if !HOST_OWNED.iter().any(|owned| owned.eq_ignore_ascii_case(name)) {
-                wire::put_pair(out, tag::HEADER, name.as_bytes(), value);
-            }
+            wire::put_pair(out, tag::HEADER, name.as_bytes(), value);
         }
     }
 }

@@ -97,3 +97,8 @@ pub mod __private {
     /// Compiles for filters alone.
     pub fn check<F: crate::filter::Filter<K>, K: 'static>(_: F) {}
 }
+
+/// The guide's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

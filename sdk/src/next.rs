@@ -49,8 +49,12 @@ impl Next {
 
     /// Passes the request on and is done: the filter does not see the response, and the host does not call it again.
     /// The value stands for the response to come and is only good to be returned.
+    ///
+    /// # Panics
+    /// After a run: then there is a response, and a filter that wants another runs the request again.
     #[must_use = "it has to be returned"]
     pub fn pass(self, req: Request) -> Response {
+        assert!(context::latest_run() == 0, "`next.pass` cannot follow `next.run`: return `next.run(&req).await`");
         Response::passed(req)
     }
 }

@@ -152,6 +152,10 @@ fn misuse_fails_with_a_message_that_says_what_to_do() {
     async fn changes_passed(req: Request, next: Next) -> Response {
         next.pass(req).with_header("x", "1")
     }
+    async fn passes_after_a_run(req: Request, next: Next) -> Response {
+        let _ = next.run(&req).await;
+        next.pass(req)
+    }
     async fn bad_header(_: Request, _: Next) -> Response {
         Response::new(200).with_header("x", "a\r\nb")
     }
@@ -162,6 +166,7 @@ fn misuse_fails_with_a_message_that_says_what_to_do() {
     assert!(panic_of(two_at_once).contains("one operation at a time"));
     assert!(panic_of(foreign).contains("can only await what meshup-sdk offers"));
     assert!(panic_of(changes_passed).contains("use `next.run(&req).await`"));
+    assert!(panic_of(passes_after_a_run).contains("cannot follow `next.run`"));
     assert!(panic_of(bad_header).contains("refuses the value"));
     assert!(panic_of(owned_header).contains("owns the header \"connection\""));
 }

@@ -11,7 +11,7 @@ use syn::{Error, FnArg, ItemFn, Lifetime, Result, ReturnType, Type, parse_macro_
 
 /// Makes an async function the filter of this module.
 ///
-/// ```ignore
+/// ```text
 /// #[meshup_sdk::filter]
 /// async fn hello(req: Request, next: Next) -> Response {
 ///     next.pass(req)
@@ -110,5 +110,88 @@ fn exports(function: &ItemFn) -> Tokens {
                 ::meshup_sdk::__private::on_event(exchange, event, len)
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use syn::parse_quote;
+
+    use super::*;
+
+    fn refusal(function: ItemFn) -> String {
+        expand(&Tokens::new(), function).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_function_of_another_shape_is_refused_with_what_is_missing() {
+        let cases: [(ItemFn, &str); 7] = [
+            (
+                parse_quote!(
+                    fn f(req: Request, next: Next) -> Response {}
+                ),
+                "a filter is an `async fn`",
+            ),
+            (
+                parse_quote!(
+                    async fn f<T>(req: Request, next: Next) -> Response {}
+                ),
+                "no generic parameters",
+            ),
+            (
+                parse_quote!(
+                    async fn f<'a>(c: &'a C, req: Request, next: Next) -> Response {}
+                ),
+                "no generic parameters",
+            ),
+            (
+                parse_quote!(
+                    async fn f(&self, req: Request, next: Next) -> Response {}
+                ),
+                "without `self`",
+            ),
+            (
+                parse_quote!(
+                    async fn f(req: Request) -> Response {}
+                ),
+                "a filter takes `(req: Request, next: Next)`",
+            ),
+            (
+                parse_quote!(
+                    async fn f(c: Config, req: Request, next: Next) -> Response {}
+                ),
+                "`config: &Config`",
+            ),
+            (
+                parse_quote!(
+                    async fn f(req: Request, next: Next) {}
+                ),
+                "add `-> Response`",
+            ),
+        ];
+        for (function, expected) in cases {
+            let said = refusal(function);
+            assert!(said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_refused() {
+        let function = parse_quote!(
+            async fn f(req: Request, next: Next) -> Response {}
+        );
+        assert_eq!(expand(&quote!(fast), function).unwrap_err().to_string(), "`filter` takes no arguments");
+    }
+
+    #[test]
+    fn the_configuration_is_borrowed_for_static() {
+        let function = parse_quote!(
+            async fn f(config: &Config, mut req: Request, next: Next) -> Response {}
+        );
+        let expanded = expand(&Tokens::new(), function).unwrap().to_string();
+        assert!(expanded.contains("config : & 'static Config"), "{expanded}");
+        for export in ["meshup_abi_version", "meshup_buffer", "meshup_configure", "meshup_on_event"] {
+            assert!(expanded.contains(export), "{export} is not exported");
+        }
     }
 }

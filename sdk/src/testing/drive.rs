@@ -97,7 +97,7 @@ impl Drive<'_> {
         match verdict {
             Verdict::Pass => self.pass(fields, next),
             Verdict::Run => self.run_next(fields, next),
-            Verdict::Respond => Step::Over(applied(Message::default(), fields)),
+            Verdict::Respond => Step::Over(applied(Message::own(), fields)),
             Verdict::Deliver => {
                 let response = self.response.take().expect("there is a response to deliver");
                 Step::Over(applied(response, fields))
@@ -132,6 +132,7 @@ impl Drive<'_> {
     /// Applies the changes to the host's copy and asks what is behind the filter.
     fn reply(&mut self, fields: Fields<'_>, next: Next<'_>) -> Reply {
         self.request.deadline = None;
+        self.request.complete = false;
         self.request.attempt += 1;
         self.tester.set_attribute(Attribute::Attempts, self.request.attempt.to_string().as_bytes());
         fields.for_each(|field| self.request.apply(field.expect("the answer is well formed")));
@@ -139,7 +140,7 @@ impl Drive<'_> {
         if self.request.attempt > 1 && !self.replayable() {
             return Reply::error(ErrorKind::ReplayLimit);
         }
-        next(&self.request).within(self.request.deadline)
+        next(&self.request).within(self.request.deadline, ErrorKind::PerTryTimeout)
     }
 
     fn received(&mut self, reply: Reply) -> Option<Message> {
@@ -173,22 +174,21 @@ impl Drive<'_> {
     fn fetch(&mut self, fields: Fields<'_>) -> Step {
         let limit = limit(fields.clone());
         let attempt = self.finished.fetched.len() as u32 + 1;
-        let mut sent = SentRequest { attempt, ..SentRequest::default() };
+        let mut sent = SentRequest { attempt, complete: true, ..SentRequest::default() };
         fields.for_each(|field| sent.apply(field.expect("the answer is well formed")));
         let upstream = sent.upstream.take().expect("a fetch names its upstream");
-        let reply = (self.tester.on_fetch)(&upstream, &sent).within(sent.deadline);
+        let reply = (self.tester.on_fetch)(&upstream, &sent).within(sent.deadline, ErrorKind::Timeout);
         self.finished.fetched.push((upstream, sent));
         self.tester.advance(reply.delay);
-        let response = match reply.kind {
-            ReplyKind::Response(response) => response,
-            ReplyKind::Error(kind) => error_response(kind),
-            ReplyKind::ClientGone => return Step::Cancelled,
-        };
         let mut message = Vec::new();
-        response.put(&mut message);
-        match within(&response.body, limit) {
-            Ok(body) => wire::put_bytes(&mut message, tag::DATA, body),
-            Err(error) => wire::put_u32(&mut message, tag::BODY_ERROR, error.code()),
+        match reply.kind {
+            ReplyKind::Response(response) if within(&response.body, limit).is_ok() => {
+                response.put(&mut message);
+                wire::put_bytes(&mut message, tag::DATA, &response.body);
+            }
+            ReplyKind::Response(_) => wire::put_u32(&mut message, tag::ERROR, ErrorKind::LimitExceeded.code()),
+            ReplyKind::Error(kind) => wire::put_u32(&mut message, tag::ERROR, kind.code()),
+            ReplyKind::ClientGone => return Step::Cancelled,
         }
         Step::Event(Event::Fetched, message)
     }

@@ -32,6 +32,8 @@ pub struct SentRequest {
     pub timeout: Option<Duration>,
     /// Which run or fetch of the exchange this is, from 1.
     pub attempt: u32,
+    /// Whether the answer brings the complete list of headers.
+    pub(super) complete: bool,
 }
 
 impl SentRequest {
@@ -56,10 +58,18 @@ impl SentRequest {
         }
     }
 
+    /// The host's own headers stay.
+    fn clear_headers(&mut self) {
+        self.complete = true;
+        self.headers.retain(|(name, _)| OWNED.contains(&name.as_str()));
+    }
+
     /// Applies one field of an answer.
     pub(super) fn apply(&mut self, field: Field<'_>) {
         let text = || field.text().expect("text is UTF-8").to_owned();
         match field.tag {
+            tag::HEADERS_CLEAR => self.clear_headers(),
+            tag::HEADER if self.complete && is_owned(field) => {}
             tag::METHOD => self.method = text(),
             tag::AUTHORITY => self.authority = text(),
             tag::PATH => self.path = text(),
@@ -79,12 +89,20 @@ pub(super) struct Message {
     pub(super) error: Option<ErrorKind>,
     pub(super) headers: Headers,
     pub(super) body: Vec<u8>,
+    /// Whether the filter makes all of it.
+    pub(super) complete: bool,
 }
 
 impl Message {
+    /// A response of the filter's own, still empty.
+    pub(super) fn own() -> Self {
+        Self { complete: true, ..Self::default() }
+    }
+
     /// Applies one field of an answer.
     pub(super) fn apply(&mut self, field: Field<'_>) {
         match field.tag {
+            tag::HEADER if self.complete && is_owned(field) => {}
             tag::STATUS => self.status = field.u16().expect("a status is 16 bits"),
             tag::DATA => self.body = field.payload.to_vec(),
             _ => apply_to_headers(&mut self.headers, field),
@@ -176,7 +194,6 @@ pub(super) fn put_headers(out: &mut Vec<u8>, headers: &Headers) {
 
 fn apply_to_headers(headers: &mut Headers, field: Field<'_>) {
     match field.tag {
-        tag::HEADERS_CLEAR => headers.clear(),
         tag::HEADER_REMOVE => {
             let name = checked_name(field.payload);
             headers.retain(|(other, _)| *other != name);
@@ -194,12 +211,30 @@ fn apply_to_headers(headers: &mut Headers, field: Field<'_>) {
     }
 }
 
+/// Headers that the host makes itself: it ignores them in a complete list and refuses changes to them.
+const OWNED: [&str; 11] = [
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn is_owned(field: Field<'_>) -> bool {
+    field.pair().is_ok_and(|(name, _)| OWNED.iter().any(|owned| name.eq_ignore_ascii_case(owned.as_bytes())))
+}
+
 fn checked_name(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name).to_ascii_lowercase();
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     assert!(!name.is_empty() && name.iter().all(token), "the proxy refuses the header name {text:?}");
-    let owned = ["connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
-    assert!(!owned.contains(&text.as_str()), "the proxy owns the header {text:?}: a filter cannot change it");
+    assert!(!OWNED.contains(&text.as_str()), "the proxy owns the header {text:?}: a filter cannot change it");
     text
 }
 

@@ -43,10 +43,10 @@ impl Reply {
         self
     }
 
-    /// The same as it looks under a deadline.
-    pub(super) fn within(self, deadline: Option<Duration>) -> Self {
+    /// The same as it looks under a deadline, beyond which it is `late`.
+    pub(super) fn within(self, deadline: Option<Duration>, late: ErrorKind) -> Self {
         match deadline {
-            Some(deadline) if self.delay > deadline => Self::error(ErrorKind::PerTryTimeout).after(deadline),
+            Some(deadline) if self.delay > deadline => Self::error(late).after(deadline),
             _ => self,
         }
     }
@@ -55,8 +55,13 @@ impl Reply {
 impl From<Response> for Reply {
     fn from(response: Response) -> Self {
         let body = response.head.body_here().unwrap_or_default().to_vec();
-        let message =
-            Message { status: response.status(), error: None, headers: copy_headers(response.headers()), body };
+        let message = Message {
+            status: response.status(),
+            error: None,
+            headers: copy_headers(response.headers()),
+            body,
+            complete: false,
+        };
         Self { delay: Duration::ZERO, kind: ReplyKind::Response(message) }
     }
 }
@@ -85,5 +90,5 @@ pub(super) fn error_response(kind: ErrorKind) -> Message {
     };
     let headers: Headers = vec![("x-meshup-error".to_owned(), kind.as_str().into())];
     let body = format!(r#"{{"error":"{kind}"}}"#).into_bytes();
-    Message { status, error: Some(kind), headers, body }
+    Message { status, error: Some(kind), headers, body, complete: false }
 }
