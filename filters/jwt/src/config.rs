@@ -36,10 +36,8 @@ struct RawConfig {
     #[serde(default)]
     keys: Vec<InlineKey>,
     jwks: Option<Value>,
-    #[serde(default)]
-    issuer: OneOrMore,
-    #[serde(default)]
-    audience: OneOrMore,
+    issuer: Option<OneOrMore>,
+    audience: Option<OneOrMore>,
     #[serde(default)]
     required_claims: Vec<String>,
     #[serde(default = "yes")]
@@ -82,18 +80,13 @@ impl Default for RawCache {
     }
 }
 
-impl Default for OneOrMore {
-    fn default() -> Self {
-        Self::More(Vec::new())
-    }
-}
-
-impl From<OneOrMore> for Vec<String> {
-    fn from(texts: OneOrMore) -> Self {
-        match texts {
-            OneOrMore::One(text) => vec![text],
-            OneOrMore::More(texts) => texts,
-        }
+/// The accepted values; none when any is. An empty list looks like a choice, and would be none.
+fn accepted(key: &str, texts: Option<OneOrMore>) -> Result<Vec<String>, String> {
+    match texts {
+        None => Ok(Vec::new()),
+        Some(OneOrMore::One(text)) => Ok(vec![text]),
+        Some(OneOrMore::More(texts)) if texts.is_empty() => Err(format!("{key}: empty; leave it out to accept any")),
+        Some(OneOrMore::More(texts)) => Ok(texts),
     }
 }
 
@@ -124,8 +117,8 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             keys: keys(raw.keys, raw.jwks)?,
             rules: Rules {
-                issuers: raw.issuer.into(),
-                audiences: raw.audience.into(),
+                issuers: accepted("issuer", raw.issuer)?,
+                audiences: accepted("audience", raw.audience)?,
                 required_claims: raw.required_claims,
                 require_exp: raw.require_exp,
                 leeway: raw.leeway,
