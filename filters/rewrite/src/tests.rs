@@ -133,6 +133,18 @@ fn a_request_that_is_there_is_not_redirected() {
     assert_eq!((done.status(), done.passed), (200, true));
     let done = run(&config, Request::get("/a?b").with_authority("test.example:80"));
     assert_eq!((done.status(), done.passed), (200, true));
+    let done = run(json!({ "redirect": { "scheme": "https" } }), Request::new("OPTIONS", "*"));
+    assert_eq!((done.status(), done.passed), (200, true));
+}
+
+#[test]
+fn a_request_without_a_host_is_redirected_only_to_a_given_one() {
+    let answered = |redirect| {
+        let config = Config::deserialize(json!({ "redirect": redirect })).unwrap();
+        config.redirected(&Request::get("/a"), None).unwrap().status()
+    };
+    assert_eq!(answered(json!({ "scheme": "https" })), 400);
+    assert_eq!(answered(json!({ "scheme": "https", "host": "test.example" })), 302);
 }
 
 #[test]
@@ -176,4 +188,18 @@ fn a_wrong_configuration_is_refused_by_its_key() {
         let reason = refusal(&config);
         assert!(reason.starts_with(expected), "{reason}");
     }
+}
+
+#[test]
+fn the_examples_of_the_readme_are_accepted() {
+    let examples = include_str!("../README.md").split("```toml").skip(1);
+    let examples = examples.map(|rest| rest.split("```").next().unwrap());
+    let mut accepted = 0;
+    for file in examples.map(|text| toml::from_str::<toml::Table>(text).unwrap()) {
+        for (_, filter) in file["filters"].as_table().unwrap() {
+            assert_eq!(tester(&filter["config"]).configure(), Ok(()));
+            accepted += 1;
+        }
+    }
+    assert_eq!(accepted, 2);
 }
