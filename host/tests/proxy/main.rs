@@ -2,8 +2,10 @@
 //!
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
+mod filters;
 mod forward;
 mod framing;
+mod grpc;
 mod heads;
 mod routes;
 mod streaming;

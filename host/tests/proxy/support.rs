@@ -4,6 +4,7 @@
 
 mod body;
 mod client;
+mod filter;
 mod origin;
 mod proxy;
 mod wait;
@@ -11,6 +12,7 @@ mod wire;
 
 pub(crate) use body::{Body, Feed, channel, empty, full, with_trailers};
 pub(crate) use client::{Answer, Client, Protocol, get, post};
+pub(crate) use filter::{filter, module};
 pub(crate) use origin::{Origin, Refusing};
 pub(crate) use proxy::{Proxy, ROUTE, upstream};
 pub(crate) use wait::{eventually, soon};
