@@ -7,7 +7,7 @@
 use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
+use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
@@ -38,10 +38,10 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let protocol = head.version;
     let generation = connection.worker.generation();
     if let Err(kind) = head::accept(&mut head, &connection.forwarded) {
-        return refuse(connection, kind);
+        return refuse(connection, &head.method, kind);
     }
     let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, ErrorKind::NoRoute);
+        return refuse(connection, &head.method, ErrorKind::NoRoute);
     };
     let body = request_body(incoming, connection.listener.limits.max_body_bytes);
     let filters = route.filters.len();
@@ -53,7 +53,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         request: body.as_ref().ok().cloned().flatten(),
         started,
         upstream_duration: None,
-        status: StatusCode::OK,
+        status: None,
         response_bytes: 0,
         grpc_status: None,
         ended: false,
@@ -77,8 +77,9 @@ fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<
 }
 
 /// The answer to a request that reached no route.
-fn refuse(connection: &Connection, kind: ErrorKind) -> Response<ResponseBody> {
-    let mut response = refusal::response(kind).map(|body| ResponseBody::bare(ResponseSource::Full(body)));
+fn refuse(connection: &Connection, method: &Method, kind: ErrorKind) -> Response<ResponseBody> {
+    let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
+    let mut response = refusal::response(kind).map(|body| ResponseBody::bare(source(body)));
     connection.worker.metrics.unrouted(response.status());
     tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
     if kind == ErrorKind::BadRequest {

@@ -61,12 +61,17 @@ impl RouteMetrics {
 
     /// Counts an exchange that is over.
     pub(crate) fn record(&self, summary: &Summary) {
-        self.requests.increment(summary.status);
+        self.requests.increment(summary.status.unwrap_or_else(client_closed));
         self.duration.record(summary.duration);
         if summary.outcome != Outcome::Complete {
             self.aborted.increment(1);
         }
     }
+}
+
+/// What is counted for a request whose client went away before there was a status, as nginx does.
+fn client_closed() -> StatusCode {
+    StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
 /// The series of one upstream on one worker.

@@ -93,8 +93,9 @@ impl ResponseSource {
             }
             Self::Upstream(incoming, lease) => {
                 let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                if frame.is_none() || incoming.is_end_stream() {
+                if ends(frame.as_ref()) || incoming.is_end_stream() {
                     lease.give_back();
+                    *self = Self::Empty;
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)))
             }
@@ -114,6 +115,11 @@ impl ResponseSource {
             Self::Read(read) => read.size_hint(),
         }
     }
+}
+
+/// Whether nothing follows: trailers are the last frame, and a server need not ask on behind them.
+fn ends<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> bool {
+    frame.is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
 }
 
 impl ReadBody {
@@ -161,11 +167,13 @@ impl ReadBody {
         }
         if let Some((incoming, lease)) = &mut self.rest {
             let frame = ready!(Pin::new(incoming).poll_frame(cx));
+            if ends(frame.as_ref()) {
+                lease.give_back();
+                self.rest = None;
+            }
             if frame.is_some() {
                 return Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)));
             }
-            lease.give_back();
-            self.rest = None;
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }

@@ -12,7 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request, response};
+use http::{
+    Method, Response, StatusCode,
+    header::{CONTENT_LENGTH, Entry},
+    request, response,
+};
 use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
@@ -193,6 +197,18 @@ impl Reply {
     fn none() -> Self {
         Self::new(Response::new(ResponseSource::Empty))
     }
+
+    /// Keeps the body from a client that must not get one; what is known of its length stays.
+    fn drop_body(&mut self) {
+        if self.head.status == StatusCode::NO_CONTENT {
+            self.head.headers.remove(CONTENT_LENGTH);
+        } else if let (ResponseSource::Full(content), Entry::Vacant(length)) =
+            (&self.source, self.head.headers.entry(CONTENT_LENGTH))
+        {
+            length.insert(content.len().into());
+        }
+        self.source = ResponseSource::Empty;
+    }
 }
 
 /// One exchange under way.
@@ -201,6 +217,8 @@ pub(super) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
     scheme: &'static str,
+    /// The client asked for no body (HEAD).
+    head_only: bool,
     target: Target,
     deadline: Option<Instant>,
     /// The exchange's own time-out has come: nothing is waited for any more.
@@ -211,7 +229,8 @@ pub(super) struct Exchange {
 impl Exchange {
     pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
-        Self { end, head, scheme, target: Target::Route, deadline, expired: false, reply: Reply::none() }
+        let head_only = head.method == Method::HEAD;
+        Self { end, head, scheme, head_only, target: Target::Route, deadline, expired: false, reply: Reply::none() }
     }
 
     /// Walks the chain and hands the response over.
@@ -227,7 +246,10 @@ impl Exchange {
     }
 
     fn respond(mut self) -> Response<ResponseBody> {
-        self.end.status = self.reply.head.status;
+        self.end.status = Some(self.reply.head.status);
+        if self.head_only || has_no_body(self.reply.head.status) {
+            self.reply.drop_body();
+        }
         if self.reply.source.is_empty() {
             self.end.grpc_status = completion::grpc_status(&self.reply.head.headers);
         }
@@ -422,8 +444,7 @@ impl Exchange {
 
     /// Filter `at` wants the response of everything behind it; what an earlier Run left there ends.
     fn start_run(&mut self, at: usize, deadline: Option<Duration>) {
-        self.end.status = self.reply.head.status;
-        let summary = self.end.summary(Outcome::Complete);
+        let summary = Summary { status: Some(self.reply.head.status), ..self.end.summary(Outcome::Complete) };
         let Completion { slots, info, .. } = &mut *self.end;
         for slot in slots.0.iter_mut().skip(at + 1) {
             slot.finish(&summary, info);
@@ -486,6 +507,11 @@ impl Exchange {
         let exchange = self.deadline.map(|deadline| (deadline, Expired::Exchange));
         runs.chain(exchange).min_by_key(|(deadline, _)| *deadline)
     }
+}
+
+/// Whether responses of this status end with their head (RFC 9110 sections 15.3.5 and 15.4.5).
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 async fn until<T>(limit: Option<(Instant, Expired)>, work: impl Future<Output = T>) -> Result<T, Expired> {

@@ -19,7 +19,8 @@ use crate::{
 /// What an exchange came to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Summary {
-    pub status: StatusCode,
+    /// None when the client went away before there was one.
+    pub status: Option<StatusCode>,
     pub duration: Duration,
     pub upstream_duration: Option<Duration>,
     pub request_bytes: u64,
@@ -39,7 +40,7 @@ pub(crate) struct Completion {
     pub(super) request: Option<Rc<RequestSource>>,
     pub(super) started: Instant,
     pub(super) upstream_duration: Option<Duration>,
-    pub(super) status: StatusCode,
+    pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
     pub(super) grpc_status: Option<u32>,
     pub(super) ended: bool,

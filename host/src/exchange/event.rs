@@ -123,7 +123,7 @@ pub(super) const SUMMARY_SIZE: usize = FIXED;
 
 /// Writes how the exchange ended.
 pub(super) fn write_summary(message: &mut Message<'_, '_>, summary: &Summary) -> Result<(), Overflow> {
-    message.u16(tag::STATUS, summary.status.as_u16())?;
+    message.u16(tag::STATUS, summary.status.map_or(0, |status| status.as_u16()))?;
     message.duration(tag::DURATION, summary.duration)?;
     if let Some(duration) = summary.upstream_duration {
         message.duration(tag::UPSTREAM_DURATION, duration)?;

@@ -38,6 +38,7 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), Erro
         return Err(ErrorKind::BadRequest);
     }
     authority_to_host(head)?;
+    join_cookies(&mut head.headers);
     let te = strip_hop_by_hop(&mut head.headers);
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
@@ -46,8 +47,12 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), Erro
     Ok(())
 }
 
-/// Takes the fields of the upstream's connection off its response.
+/// Takes the fields of the upstream's connection off its response. A length beside chunks does not count (RFC 9112
+/// section 6.3).
 pub(crate) fn strip_response(headers: &mut HeaderMap) {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
 }
 
@@ -71,6 +76,18 @@ fn authority_to_host(head: &mut Parts) -> Result<(), ErrorKind> {
 fn origin_form(uri: &Uri) -> Result<Uri, ErrorKind> {
     let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     Uri::try_from(path.as_str()).map_err(|_| ErrorKind::BadRequest)
+}
+
+/// HTTP/2 may split `cookie`; HTTP/1.1 and filters get one field (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.nth(1).is_none() {
+        return;
+    }
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, cookie);
+    }
 }
 
 /// `host [":" port]` (RFC 3986 section 3.2.2), without user information.

@@ -162,7 +162,6 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     let served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
     drive(&connection, served.as_mut(), closing, |connection, served| {

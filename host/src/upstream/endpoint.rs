@@ -134,6 +134,15 @@ impl Endpoint {
     }
 }
 
+impl Drop for Endpoint {
+    /// An idle connection holds its pool, which holds the connection: they would outlive every generation.
+    fn drop(&mut self) {
+        if let Pool::Http1(pool) = &self.pool {
+            pool.close();
+        }
+    }
+}
+
 /// Counts one exchange of an endpoint while it lasts.
 #[derive(Debug)]
 pub(super) struct Busy(Rc<Endpoint>);

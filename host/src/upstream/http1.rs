@@ -7,7 +7,8 @@ use std::{
     time::Instant,
 };
 
-use http::{Method, Request, Version};
+use http::{HeaderValue, Method, Request, Version, header::TRANSFER_ENCODING};
+use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
@@ -79,12 +80,18 @@ impl Pool {
         self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < timeout);
     }
 
+    /// Closes every idle connection.
+    pub(super) fn close(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Sends a request on a pooled or a new connection. A pooled one that turns out to be stale is replaced by a new
     /// one, once, when nothing of the request was sent or sending it twice does no harm.
     pub(super) async fn send(self: &Rc<Self>, request: Request<RequestBody>, busy: Busy) -> Result<Answer, SendError> {
         let source = request.body().source();
         let mut request = request;
         *request.version_mut() = Version::HTTP_11;
+        frame(&mut request);
         let mut taken = match self.idle_connection() {
             Some(taken) => taken,
             None => match self.connection(&busy).await {
@@ -194,6 +201,14 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.wake_one();
+    }
+}
+
+/// Announces a body of unknown length: of methods that seldom have one, the client would drop it.
+fn frame(request: &mut Request<RequestBody>) {
+    let body = request.body();
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

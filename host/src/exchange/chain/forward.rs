@@ -37,14 +37,17 @@ impl Exchange {
         let response_limit = (Instant::now() + upstream.response_timeout, Expired::Upstream);
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
         let endpoint = Cell::new(None);
+        self.end.upstream_duration = None;
         let sent = upstream.send(request, |tried| endpoint.set(Some(tried.key.address)));
         let answer = until(Some(limit), sent).await;
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
         }
-        self.end.upstream_duration = Some(self.end.started.elapsed());
         self.reply = match answer? {
-            Ok(answer) => upstream_reply(answer),
+            Ok(answer) => {
+                self.end.upstream_duration = Some(self.end.started.elapsed());
+                upstream_reply(answer)
+            }
             Err(SendError { kind, .. }) => Reply::error(kind),
         };
         upstream.count(self.reply.head.status, self.reply.error);

@@ -1,0 +1,17 @@
+//! A proxy, origins and clients for one test each, all on loopback sockets and ports the system chooses.
+//!
+//! **Invariant:** nothing waits without a deadline, and nothing sleeps to let time pass.
+
+mod body;
+mod client;
+mod origin;
+mod proxy;
+mod wait;
+mod wire;
+
+pub(crate) use body::{Body, Feed, channel, empty, full, with_trailers};
+pub(crate) use client::{Answer, Client, Protocol, get, post};
+pub(crate) use origin::{Origin, Refusing};
+pub(crate) use proxy::{Proxy, ROUTE, upstream};
+pub(crate) use wait::{eventually, soon};
+pub(crate) use wire::{Message, Wire};

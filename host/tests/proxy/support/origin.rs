@@ -1,0 +1,139 @@
+//! Origins as closures: one per connection byte by byte, or one per request.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::AbortHandle,
+};
+
+use super::{Body, Message, Protocol, Wire};
+
+/// A server behind the proxy. It ends when it is dropped; its connections go on.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<AtomicUsize>,
+    accepting: AbortHandle,
+}
+
+impl Origin {
+    /// An origin that talks byte by byte; `serve` gets every connection and its number, from 1.
+    pub(crate) async fn raw<F>(serve: impl Fn(Wire, usize) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::accept(move |stream, number, _| {
+            tokio::spawn(serve(Wire::over(stream), number));
+        })
+        .await
+    }
+
+    /// An HTTP/1 origin that answers every request with `response`, as it stands, and hands over what it received.
+    pub(crate) async fn canned(response: &'static str) -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (received, messages) = mpsc::unbounded_channel();
+        let origin = Self::raw(move |mut wire, _| {
+            let received = received.clone();
+            async move {
+                while let Some(message) = wire.message().await {
+                    let _ = received.send(message);
+                    if !wire.try_send(response).await {
+                        return;
+                    }
+                }
+            }
+        });
+        (origin.await, messages)
+    }
+
+    /// An origin that answers each request by `answer`.
+    pub(crate) async fn http<F>(
+        protocol: Protocol,
+        answer: impl Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        Self::accept(move |stream, _, requests| {
+            let answer = answer.clone();
+            let service = service_fn(move |request| {
+                requests.fetch_add(1, Ordering::SeqCst);
+                let answered = answer(request);
+                async move { Ok::<_, std::convert::Infallible>(answered.await) }
+            });
+            tokio::spawn(async move {
+                stream.set_nodelay(true).unwrap();
+                let io = TokioIo::new(stream);
+                let _ = match protocol {
+                    Protocol::Http1 => conn::http1::Builder::new().serve_connection(io, service).await,
+                    Protocol::Http2 => {
+                        conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+                    }
+                };
+            });
+        })
+        .await
+    }
+
+    async fn accept(serve: impl Fn(TcpStream, usize, Arc<AtomicUsize>) + Send + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (accepted, counted) = (connections.clone(), requests.clone());
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let number = accepted.fetch_add(1, Ordering::SeqCst) + 1;
+                small_buffer(&stream);
+                serve(stream, number, counted.clone());
+            }
+        });
+        Self { address, connections, requests, accepting: accepting.abort_handle() }
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Requests received so far; not counted by raw origins.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// Keeps the system from buffering megabytes that nobody reads.
+pub(super) fn small_buffer(stream: &TcpStream) {
+    socket2::SockRef::from(stream).set_recv_buffer_size(128 << 10).unwrap();
+}
+
+/// An address that refuses connections for as long as this lives.
+pub(crate) struct Refusing {
+    pub(crate) address: SocketAddr,
+    _bound: Socket,
+}
+
+impl Refusing {
+    pub(crate) fn new() -> Self {
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        bound.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let address = bound.local_addr().unwrap().as_socket().unwrap();
+        Self { address, _bound: bound }
+    }
+}

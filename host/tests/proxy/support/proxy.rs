@@ -1,0 +1,74 @@
+//! The proxy under test.
+
+use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+
+use meshup::{App, Options, Source, StartError};
+
+use super::{Origin, Protocol};
+
+/// What every configuration begins with unless it names listeners itself.
+const BEGINNING: &str = r#"
+workers = 1
+[[listeners]]
+name = "http"
+listen = "127.0.0.1:0"
+"#;
+const ADMIN: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n";
+
+/// A running proxy; dropping it ends it.
+pub(crate) struct Proxy {
+    app: App,
+}
+
+impl Proxy {
+    /// A proxy of this configuration, to which an admin address and, where it names none, a listener are added.
+    pub(crate) fn start(config: &str) -> Self {
+        Self::try_start(config).unwrap_or_else(|error| panic!("{error}\n{config}"))
+    }
+
+    /// The same, or why it cannot start.
+    pub(crate) fn try_start(config: &str) -> Result<Self, StartError> {
+        let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };
+        let source = Source::Text(format!("{beginning}{config}\n{ADMIN}"));
+        Self::run(source, false)
+    }
+
+    pub(crate) fn run(source: Source, watch_files: bool) -> Result<Self, StartError> {
+        App::start(Options { source, cache_dir: Some(cache_dir()), watch_files }).map(|app| Self { app })
+    }
+
+    /// A proxy with one route to one origin.
+    pub(crate) fn before(origin: &Origin, protocol: Protocol) -> Self {
+        Self::start(&format!("{ROUTE}{}", upstream("origin", protocol, &[origin.address])))
+    }
+
+    /// The first listener's address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app.listeners()[0].1
+    }
+
+    pub(crate) fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub(crate) fn into_app(self) -> App {
+        self.app
+    }
+}
+
+/// A route for everything to the upstream `origin`.
+pub(crate) const ROUTE: &str = "[[routes]]\nupstream = \"origin\"\n";
+
+/// An upstream; more keys may follow it.
+pub(crate) fn upstream(name: &str, protocol: Protocol, endpoints: &[SocketAddr]) -> String {
+    let mut text = format!("[upstreams.{name}]\nprotocol = \"{}\"\nendpoints = [", protocol.name());
+    for endpoint in endpoints {
+        let _ = write!(text, "\"{endpoint}\", ");
+    }
+    text + "]\n"
+}
+
+/// Compiled filters are kept between tests.
+fn cache_dir() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-filters")
+}
