@@ -87,6 +87,9 @@ fn keys(raw: BTreeMap<String, Digests>) -> Result<Vec<(Digest, String)>, String>
     for (identity, Digests(digests)) in raw {
         check_identity(&identity)?;
         for digest in digests {
+            if digest.0 == crypto::sha256(b"") {
+                return Err(format!("keys.{identity}: the digest of an empty key: an empty header would pass"));
+            }
             if let Some((_, other)) = keys.iter().find(|(known, _)| *known == digest) {
                 return Err(format!("keys.{identity}: the same key as one of {other:?}"));
             }

@@ -5,6 +5,7 @@ use super::*;
 // printf %s wonderland | sha256sum
 const WONDERLAND: &str = "sha256:a71a7c7011f53a1bab3642ec2ce12593f05230ace8de1e3e7645f69efac1443d";
 const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const OTHER: &str = "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 const EMPTY: &str = "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 
 fn run(tester: &mut Tester, req: Request) -> Finished {
@@ -12,7 +13,9 @@ fn run(tester: &mut Tester, req: Request) -> Finished {
 }
 
 fn tester() -> Tester {
-    testing::filter(api_key).config(json!({ "keys": { "alice": [EMPTY, ABC], "bob": WONDERLAND } }))
+    testing::filter(api_key).config(
+        json!({ "keys": { "alice": [WONDERLAND, ABC.to_uppercase().replace("SHA256", "sha256")], "bob": OTHER } }),
+    )
 }
 
 fn refused(config: serde_json::Value) -> String {
@@ -97,6 +100,7 @@ fn refusals_name_the_key() {
         (json!({ "keys": {} }), "keys: empty"),
         (json!({ "keys": { "alice": [] } }), "keys.alice: invalid length 0"),
         (json!({ "keys": { "alice": 5 } }), "keys.alice: invalid type"),
+        (json!({ "keys": { "alice": EMPTY } }), "keys.alice: the digest of an empty key"),
         (json!({ "keys": { "a b": ABC } }), r#"keys: "a b" cannot be an identity"#),
         (json!({ "keys": { "alice": ABC, "bob": ABC } }), r#"keys.bob: the same key as one of "alice""#),
         (json!({ "keys": { "alice": ABC }, "header": "a b" }), r#"header: "a b" is not a header name"#),
@@ -107,4 +111,12 @@ fn refusals_name_the_key() {
         let message = refused(config);
         assert!(message.contains(expected), "{message}");
     }
+}
+
+#[test]
+fn the_example_of_the_readme_is_accepted() {
+    let (_, example) = include_str!("../README.md").split_once("```toml\n").unwrap();
+    let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
+    let config = serde_json::to_value(&example["filters"]["keys"]["config"]).unwrap();
+    testing::filter(api_key).config(config).configure().unwrap();
 }

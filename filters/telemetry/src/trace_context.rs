@@ -1,0 +1,166 @@
+//! W3C Trace Context: `traceparent` is read strictly, continued with a span id of our own, or created.
+//!
+//! It records no spans and does not read `tracestate`.
+//!
+//! **Invariant:** `tracestate` goes on only with the trace it came with.
+
+use std::fmt;
+
+use meshup_sdk::prelude::*;
+
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+
+const SAMPLED: u8 = 1;
+/// The flags that have a meaning: sampled, and random-trace-id. The specification wants all others to be 0.
+const KNOWN_FLAGS: u8 = 3;
+
+/// The trace and the span of this hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TraceContext {
+    pub(crate) trace_id: u128,
+    span_id: u64,
+    flags: u8,
+}
+
+/// Decides which new traces are sampled.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    share: f64,
+}
+
+impl Sampler {
+    /// Samples that share of new traces; `None` unless it is within 0 and 1.
+    pub(crate) fn new(share: f64) -> Option<Self> {
+        (0.0..=1.0).contains(&share).then_some(Self { share })
+    }
+
+    fn flags(&self, chance: u64) -> u8 {
+        let chance = (chance >> 11) as f64 / (1_u64 << 53) as f64;
+        if chance < self.share { SAMPLED } else { 0 }
+    }
+}
+
+/// Continues the request's trace, or begins one, and tells the upstream.
+pub(crate) fn carry_on(req: &mut Request, sampler: &Sampler) -> TraceContext {
+    let random = random::bytes::<32>();
+    let context = match received(req) {
+        Some(context) => TraceContext { span_id: nonzero(number(&random[..8])), ..context },
+        None => {
+            req.headers_mut().remove(TRACESTATE);
+            TraceContext::new(&random, sampler)
+        }
+    };
+    req.headers_mut().set(TRACEPARENT, context.to_string());
+    context
+}
+
+fn received(req: &Request) -> Option<TraceContext> {
+    let headers = req.headers();
+    let mut values = headers.get_all(TRACEPARENT);
+    let context = TraceContext::parse(values.next()?)?;
+    values.next().is_none().then_some(context)
+}
+
+impl TraceContext {
+    fn new(random: &[u8; 32], sampler: &Sampler) -> Self {
+        let trace_id = u128::from(number(&random[8..16])) << 64 | u128::from(nonzero(number(&random[16..24])));
+        Self { trace_id, span_id: nonzero(number(&random[..8])), flags: sampler.flags(number(&random[24..])) }
+    }
+
+    /// A value of `traceparent`: `00-{trace id}-{parent id}-{flags}`. Later versions may go on behind another dash.
+    fn parse(value: &[u8]) -> Option<Self> {
+        let (fields, rest) = value.split_at_checked(55)?;
+        if [fields[2], fields[35], fields[52]] != *b"---" {
+            return None;
+        }
+        let valid_rest = match hex(&fields[..2])? {
+            0x00 => rest.is_empty(),
+            0xff => false,
+            _ => rest.first().is_none_or(|byte| *byte == b'-'),
+        };
+        let context = Self {
+            trace_id: hex(&fields[3..35])?,
+            span_id: u64::try_from(hex(&fields[36..52])?).ok()?,
+            flags: u8::try_from(hex(&fields[53..])?).ok()? & KNOWN_FLAGS,
+        };
+        (valid_rest && context.trace_id != 0 && context.span_id != 0).then_some(context)
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+}
+
+/// Lower case only.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Some(number << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(number << 4 | u128::from(digit - b'a' + 10)),
+        _ => None,
+    })
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Zero is no id.
+fn nonzero(id: u64) -> u64 {
+    id.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f067aa0ba902b7";
+
+    #[test]
+    fn only_what_the_specification_allows_is_continued() {
+        let context = |flags| {
+            Some(TraceContext { trace_id: 0x4bf92f3577b34da6a3ce929d0e0e4736, span_id: 0x00f067aa0ba902b7, flags })
+        };
+        for (value, expected) in [
+            (format!("00-{TRACE}-{SPAN}-01"), context(1)),
+            (format!("00-{TRACE}-{SPAN}-00"), context(0)),
+            (format!("00-{TRACE}-{SPAN}-ff"), context(3)),
+            (format!("01-{TRACE}-{SPAN}-01"), context(1)),
+            (format!("cc-{TRACE}-{SPAN}-01-what-may-come"), context(1)),
+            (format!("cc-{TRACE}-{SPAN}-01.x"), None),
+            (format!("00-{TRACE}-{SPAN}-01-more"), None),
+            (format!("ff-{TRACE}-{SPAN}-01"), None),
+            (format!("00-{}-{SPAN}-01", TRACE.to_uppercase()), None),
+            (format!("0A-{TRACE}-{SPAN}-01"), None),
+            (format!("00-{TRACE}-{SPAN}-0A"), None),
+            (format!("00-{}-{SPAN}-01", "0".repeat(32)), None),
+            (format!("00-{TRACE}-{}-01", "0".repeat(16)), None),
+            (format!("00-{TRACE}-{SPAN}-1"), None),
+            (format!("00-{TRACE}-{SPAN}"), None),
+            (format!("00_{TRACE}-{SPAN}-01"), None),
+            (format!(" 0-{TRACE}-{SPAN}-01"), None),
+            (format!("00-+{}-{SPAN}-01", &TRACE[1..]), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(TraceContext::parse(value.as_bytes()), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_share_decides_what_is_sampled() {
+        let sampled = |share: f64, chance: u64| Sampler::new(share).unwrap().flags(chance) == SAMPLED;
+        assert!(sampled(1.0, u64::MAX) && sampled(1.0, 0));
+        assert!(!sampled(0.0, 0) && !sampled(0.0, u64::MAX));
+        assert!(sampled(0.5, u64::MAX / 2 - 4096) && !sampled(0.5, u64::MAX / 2 + 1));
+        assert!(Sampler::new(1.5).is_none() && Sampler::new(-0.1).is_none() && Sampler::new(f64::NAN).is_none());
+    }
+
+    #[test]
+    fn it_is_written_in_the_same_form() {
+        let value = format!("00-{TRACE}-{SPAN}-01");
+        assert_eq!(TraceContext::parse(value.as_bytes()).unwrap().to_string(), value);
+    }
+}
