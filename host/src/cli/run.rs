@@ -7,7 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::RunProxy;
 use crate::{
-    App, Options, Source,
+    App, Options, Source, StartError,
     observe::{LogFormat, init_logging},
 };
 
@@ -15,19 +15,28 @@ pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
     let source = Source::File(args.file.config.clone());
     let cache_dir = args.cache_dir.clone().or_else(default_cache_dir);
-    serve(Options { source, cache_dir, watch_files: true })
+    serve(Options { source, cache_dir, watch_files: true }, |_| Ok(()))
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. A second one ends the process at once.
-pub(super) fn serve(options: Options) -> anyhow::Result<ExitCode> {
+/// Serves until SIGTERM or SIGINT, then drains; a second one ends the process at once. `started` is called when the
+/// listeners are open.
+pub(super) fn serve(options: Options, started: impl FnOnce(&App) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        let app = App::start(options)?;
+        let app = match App::start(options) {
+            Ok(app) => app,
+            Err(StartError::Config(faults) | StartError::Admin(faults)) => {
+                eprintln!("{faults}");
+                return Ok(ExitCode::FAILURE);
+            }
+            Err(error) => return Err(error.into()),
+        };
         for (name, address) in app.listeners() {
             tracing::info!(listener = &*name, %address, "listening");
         }
         tracing::info!(address = %app.admin(), "admin listening");
+        started(&app)?;
         signals.until_the_end(&app).await;
         tracing::info!("draining");
         tokio::select! {
@@ -78,7 +87,7 @@ impl Signals {
 }
 
 /// `$XDG_CACHE_HOME/meshup`, else `~/.cache/meshup`.
-fn default_cache_dir() -> Option<PathBuf> {
+pub(super) fn default_cache_dir() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
