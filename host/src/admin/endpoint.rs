@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** what changes something is a POST; everything else is a GET or a HEAD and changes nothing.
 
+use std::time::{Duration, Instant};
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -11,9 +13,13 @@ use super::{
     state,
 };
 use crate::{
-    config, observe,
+    config::{self, Diagnostics},
+    observe,
     reload::{Reloaded, Trigger},
 };
+
+const ADOPTION_TIMEOUT: Duration = Duration::from_secs(5);
+const ADOPTION_POLL: Duration = Duration::from_millis(1);
 
 /// One path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,20 +97,32 @@ fn readiness(state: &State) -> Answer {
     answer::with_status(code, &json!({ "status": status, "generation": generation }))
 }
 
+fn refused(state: &State, diagnostics: &Diagnostics) -> Answer {
+    let mut document = state::refusal(diagnostics);
+    document.insert("generation".into(), state.snapshot().generation.into());
+    document.insert("result".into(), "error".into());
+    answer::with_status(StatusCode::UNPROCESSABLE_ENTITY, &document.into())
+}
+
+/// Waits for the workers to take the generation up, so that whoever asked for the reload finds it in service. In a drain
+/// they no longer do.
+async fn every_worker_serves(state: &State, generation: u64) {
+    let deadline = Instant::now() + ADOPTION_TIMEOUT;
+    let adopted = || state.reports.all().iter().all(|worker| worker.generation >= generation);
+    while !adopted() && Instant::now() < deadline && !state.drain.is_announced() {
+        tokio::time::sleep(ADOPTION_POLL).await;
+    }
+}
+
 async fn reload(state: &State) -> Answer {
     let Some(outcome) = state.reload.reload(Trigger::Admin).await else {
         return answer::error(StatusCode::SERVICE_UNAVAILABLE, "ending", "the process is ending");
     };
-    match outcome {
-        Ok(Reloaded::Generation(generation)) => answer::document(&json!({ "generation": generation, "result": "ok" })),
-        Ok(Reloaded::Unchanged(generation)) => {
-            answer::document(&json!({ "generation": generation, "result": "unchanged" }))
-        }
-        Err(diagnostics) => {
-            let mut document = state::refusal(&diagnostics);
-            document.insert("generation".into(), state.snapshot().generation.into());
-            document.insert("result".into(), "error".into());
-            answer::with_status(StatusCode::UNPROCESSABLE_ENTITY, &document.into())
-        }
-    }
+    let (generation, result) = match outcome {
+        Ok(Reloaded::Generation(generation)) => (generation, "ok"),
+        Ok(Reloaded::Unchanged(generation)) => (generation, "unchanged"),
+        Err(diagnostics) => return refused(state, &diagnostics),
+    };
+    every_worker_serves(state, generation).await;
+    answer::document(&json!({ "generation": generation, "result": result }))
 }

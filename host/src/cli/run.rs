@@ -1,6 +1,10 @@
 //! `meshup run`: the proxy until a signal ends it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -10,6 +14,9 @@ use crate::{
     App, Options, Source, StartError,
     observe::{LogFormat, init_logging},
 };
+
+/// `timeout` and other supervisors signal a process and then its group: one wish that arrives twice.
+const ECHO: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
@@ -78,10 +85,14 @@ impl Signals {
         }
     }
 
+    /// Until a second SIGTERM or SIGINT that is not an echo of the first.
     async fn ended(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        let began = Instant::now();
+        while began.elapsed() < ECHO {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
         }
     }
 }
