@@ -13,8 +13,9 @@ use serde::{
 const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
 
 /// `["GET", "POST"]`, or `"*"`.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) enum Methods {
+    #[default]
     Idempotent,
     Listed(Vec<Method>),
     All,
@@ -27,12 +28,6 @@ impl Methods {
             Self::Listed(methods) => methods.iter().any(|listed| listed.0 == method),
             Self::All => true,
         }
-    }
-}
-
-impl Default for Methods {
-    fn default() -> Self {
-        Self::Idempotent
     }
 }
 

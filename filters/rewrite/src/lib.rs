@@ -81,6 +81,9 @@ impl Config {
     /// The answer, when the request is to be sent elsewhere; `target` is its rewritten path and query.
     fn redirected(&self, req: &Request, target: Option<&str>) -> Option<Response> {
         let redirect = self.redirect.as_ref()?;
+        if redirect.host(req).is_empty() {
+            return Some((400, "a redirect needs a host").into_response());
+        }
         let location = redirect.location(req, target.unwrap_or(req.path_and_query()))?;
         let mut res = Response::new(redirect.status()).with_header("location", location);
         self.response_headers.apply(&mut res.headers_mut());

@@ -67,24 +67,32 @@ impl Redirect {
         self.scheme.is_none() && self.host.is_none() && self.port.is_none() && self.path.is_none()
     }
 
-    /// Where the client is sent; `None` when it is there. `target` is path and query.
+    /// Where the client is sent; `None` when it is there, or when it asked for no path. `target` is path and query.
     pub(crate) fn location(&self, req: &Request, target: &str) -> Option<String> {
+        if !target.starts_with('/') {
+            return None;
+        }
         let (host, port) = split_port(req.authority());
         let here = url(req.scheme(), host, port, req.path_and_query());
         let there = self.url(req, target);
         (here != there).then_some(there)
     }
 
+    /// The host of the new URL; empty when a request of HTTP/1.0 names none and neither does the configuration.
+    pub(crate) fn host<'a>(&'a self, req: &'a Request) -> &'a str {
+        self.host.as_deref().unwrap_or(split_port(req.authority()).0)
+    }
+
     /// Another scheme or host means its default port, unless a port is given.
     fn url(&self, req: &Request, target: &str) -> String {
-        let (host, port) = split_port(req.authority());
+        let (_, port) = split_port(req.authority());
         let scheme = self.scheme.map_or(req.scheme(), |scheme| scheme.as_str());
         let given = self.port.map(|port| port.to_string());
         let port = match self.scheme.is_some() || self.host.is_some() {
             true => given.as_deref(),
             false => given.as_deref().or(port),
         };
-        url(scheme, self.host.as_deref().unwrap_or(host), port, &self.target(target))
+        url(scheme, self.host(req), port, &self.target(target))
     }
 
     fn target<'a>(&'a self, target: &'a str) -> std::borrow::Cow<'a, str> {

@@ -35,7 +35,7 @@ macro_rules! checked_texts {
             type Error = String;
 
             fn try_from(text: String) -> Result<Self, String> {
-                $check(text).map(Self)
+                $check(&text).map(Self)
             }
         }
 
@@ -64,7 +64,7 @@ checked_texts! {
     Path by path;
 }
 
-fn header_name(text: String) -> Result<String, String> {
+fn header_name(text: &str) -> Result<String, String> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     match !text.is_empty() && text.bytes().all(token) {
         true => Ok(text.to_ascii_lowercase()),
@@ -72,7 +72,7 @@ fn header_name(text: String) -> Result<String, String> {
     }
 }
 
-fn changeable_name(text: String) -> Result<String, String> {
+fn changeable_name(text: &str) -> Result<String, String> {
     let name = header_name(text)?;
     match name.as_str() {
         "host" => Err("the header \"host\" is set with the key `host`".to_owned()),
@@ -81,27 +81,31 @@ fn changeable_name(text: String) -> Result<String, String> {
     }
 }
 
-fn header_value(text: String) -> Result<String, String> {
+fn header_value(text: &str) -> Result<String, String> {
     let inside = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
     match inside && text.trim_matches([' ', '\t']).len() == text.len() {
-        true => Ok(text),
+        true => Ok(text.to_owned()),
         false => Err(format!("invalid header value {text:?}: no control characters, no blanks at its ends")),
     }
 }
 
-fn authority(text: String) -> Result<String, String> {
-    let (host, port) = split_port(&text);
-    let valid = is_host(host) && port.is_none_or(|port| is_port(port));
-    if valid { Ok(text) } else { Err(format!("invalid host {text:?}: expected \"name\" or \"name:port\"")) }
+fn authority(text: &str) -> Result<String, String> {
+    let (host, port) = split_port(text);
+    let valid = is_host(host) && port.is_none_or(is_port);
+    if valid { Ok(text.to_owned()) } else { Err(format!("invalid host {text:?}: expected \"name\" or \"name:port\"")) }
 }
 
-fn host(text: String) -> Result<String, String> {
-    if is_host(&text) { Ok(text) } else { Err(format!("invalid host {text:?}: expected a name or address, no port")) }
+fn host(text: &str) -> Result<String, String> {
+    if is_host(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("invalid host {text:?}: expected a name or address, no port"))
+    }
 }
 
-fn path(text: String) -> Result<String, String> {
-    match text.starts_with('/') && is_path_text(&text) {
-        true => Ok(text),
+fn path(text: &str) -> Result<String, String> {
+    match text.starts_with('/') && is_path_text(text) {
+        true => Ok(text.to_owned()),
         false => Err(format!("invalid path {text:?}: it begins with a slash, and has no query, blank or fragment")),
     }
 }
@@ -134,13 +138,13 @@ fn is_host(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn accepted(check: fn(String) -> Result<String, String>, texts: &[&str]) -> Vec<bool> {
-        texts.iter().map(|text| check((*text).to_owned()).is_ok()).collect()
+    fn accepted(check: fn(&str) -> Result<String, String>, texts: &[&str]) -> Vec<bool> {
+        texts.iter().map(|text| check(text).is_ok()).collect()
     }
 
     #[test]
     fn header_names_are_tokens_that_the_proxy_does_not_own() {
-        assert_eq!(changeable_name("X-Team".to_owned()).unwrap(), "x-team");
+        assert_eq!(changeable_name("X-Team").unwrap(), "x-team");
         assert_eq!(accepted(changeable_name, &["", "a b", "a:", "ä", "TE", "Upgrade", "host"]), [false; 7]);
         assert_eq!(accepted(header_name, &["host", "te"]), [true; 2]);
     }

@@ -133,6 +133,18 @@ fn a_request_that_is_there_is_not_redirected() {
     assert_eq!((done.status(), done.passed), (200, true));
     let done = run(&config, Request::get("/a?b").with_authority("test.example:80"));
     assert_eq!((done.status(), done.passed), (200, true));
+    let done = run(json!({ "redirect": { "scheme": "https" } }), Request::new("OPTIONS", "*"));
+    assert_eq!((done.status(), done.passed), (200, true));
+}
+
+#[test]
+fn a_request_without_a_host_is_redirected_only_to_a_given_one() {
+    let answered = |redirect| {
+        let config = Config::deserialize(json!({ "redirect": redirect })).unwrap();
+        config.redirected(&Request::get("/a"), None).unwrap().status()
+    };
+    assert_eq!(answered(json!({ "scheme": "https" })), 400);
+    assert_eq!(answered(json!({ "scheme": "https", "host": "test.example" })), 302);
 }
 
 #[test]
@@ -148,12 +160,18 @@ fn a_wrong_configuration_is_refused_by_its_key() {
             json!({ "path_regex": { "pattern": "a", "replacement": "b" }, "path_prefix": "/x" }),
             "path_regex: not together with strip_prefix or path_prefix",
         ),
-        (json!({ "request_headers": { "set": { "Host": "a" } } }), "request_headers.set.Host: the header \"host\" is set"),
+        (
+            json!({ "request_headers": { "set": { "Host": "a" } } }),
+            "request_headers.set.Host: the header \"host\" is set",
+        ),
         (
             json!({ "request_headers": { "remove": ["via", "Connection"] } }),
             "request_headers.remove[1]: the header \"connection\" belongs to the proxy",
         ),
-        (json!({ "response_headers": { "add": { "a b": "1" } } }), "response_headers.add.a b: invalid header name \"a b\""),
+        (
+            json!({ "response_headers": { "add": { "a b": "1" } } }),
+            "response_headers.add.a b: invalid header name \"a b\"",
+        ),
         (
             json!({ "response_headers": { "set": { "a": "1\r\nb: 2" } } }),
             "response_headers.set.a: invalid header value",
@@ -170,4 +188,18 @@ fn a_wrong_configuration_is_refused_by_its_key() {
         let reason = refusal(&config);
         assert!(reason.starts_with(expected), "{reason}");
     }
+}
+
+#[test]
+fn the_examples_of_the_readme_are_accepted() {
+    let examples = include_str!("../README.md").split("```toml").skip(1);
+    let examples = examples.map(|rest| rest.split("```").next().unwrap());
+    let mut accepted = 0;
+    for file in examples.map(|text| toml::from_str::<toml::Table>(text).unwrap()) {
+        for (_, filter) in file["filters"].as_table().unwrap() {
+            assert_eq!(tester(&filter["config"]).configure(), Ok(()));
+            accepted += 1;
+        }
+    }
+    assert_eq!(accepted, 2);
 }

@@ -30,8 +30,13 @@ use crate::config::FilterLimits;
 const WASM_STACK_BYTES: usize = 512 << 10;
 /// Instances of unloaded modules whose slot, with its mapping of the module's data, is kept for the next of its kind.
 const WARM_SLOTS: u32 = 16;
+/// Memory that stays with a slot when its instance ends, where that makes the next instance cheaper.
+const KEEP_BYTES: usize = 64 << 10;
 /// While a module is loaded, before the limits of a filter are known.
 const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
+
+/// With fewer than this the runtime does not start.
+const MIN_INSTANCES: u32 = 64;
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
@@ -88,7 +93,7 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError`] when the process lacks addresses or threads.
     pub fn new(options: RuntimeOptions) -> Result<Arc<Self>, RuntimeError> {
-        let engine = Engine::new(&engine_config(options.max_instances))?;
+        let engine = start_engine(options.max_instances)?;
         Ok(Arc::new(Self {
             linker: host_calls::linker(&engine)?,
             ticker: Ticker::start(&engine)?,
@@ -175,10 +180,27 @@ impl Runtime {
     }
 }
 
-fn engine_config(max_instances: u32) -> Config {
+/// Kernels from 6.7 on tell which pages an instance touched, so that resetting these few is cheaper than giving all back.
+/// On others the reset would touch every page, and pages are given back instead.
+fn start_engine(max_instances: u32) -> Result<Engine, wasmtime::Error> {
+    let started = start_engine_for(max_instances);
+    match started {
+        // The process may not have that many addresses (`ulimit -v`, small address spaces): fewer instances then.
+        Err(_) if max_instances > MIN_INSTANCES => start_engine(max_instances / 4),
+        started => started,
+    }
+}
+
+fn start_engine_for(max_instances: u32) -> Result<Engine, wasmtime::Error> {
+    let mut keeping = pool(max_instances);
+    keeping.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(KEEP_BYTES);
+    Engine::new(&engine_config(keeping)).or_else(|_| Engine::new(&engine_config(pool(max_instances))))
+}
+
+fn engine_config(pool: PoolingAllocationConfig) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(max_instances)))
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)
@@ -196,8 +218,7 @@ fn pool(max_instances: u32) -> PoolingAllocationConfig {
         .total_tables(max_instances.saturating_mul(TABLES))
         .max_tables_per_module(TABLES)
         .table_elements(TABLE_ELEMENTS)
-        .max_unused_warm_slots(WARM_SLOTS)
-        .pagemap_scan(Enabled::Auto);
+        .max_unused_warm_slots(WARM_SLOTS);
     pool
 }
 

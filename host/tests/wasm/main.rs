@@ -6,3 +6,4 @@ mod faults;
 mod guest;
 mod host_calls;
 mod loading;
+mod logging;
