@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod observe;
 pub mod wasm;
 
+mod admin;
 mod app;
 mod body;
 mod drain;
