@@ -6,7 +6,6 @@
 
 use std::{rc::Rc, time::Instant};
 
-use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -119,9 +118,4 @@ fn is_request_id(id: &str) -> bool {
     let harmless =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b'/' | b'=');
     !id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)
-}
-
-/// A response the host made itself.
-fn host_response(kind: ErrorKind) -> Response<Bytes> {
-    refusal::response(kind)
 }

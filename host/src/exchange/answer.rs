@@ -28,6 +28,8 @@ pub(crate) enum Refused {
     Invalid { what: &'static str, value: String },
     #[error("header {0:?} belongs to the host and may not be changed")]
     HostHeader(String),
+    #[error("run after the request was sent, without a complete head")]
+    PartialHead,
     #[error("{verdict} without its {missing}")]
     Incomplete { verdict: Verdict, missing: &'static str },
 }
@@ -68,6 +70,13 @@ pub(super) struct RequestChanges {
     pub upstream: Option<Box<str>>,
     pub timeout: Option<Duration>,
     pub body: Option<Bytes>,
+}
+
+impl RequestChanges {
+    /// Whether they make up a whole head, whatever stood there before.
+    pub(super) fn is_complete(&self) -> bool {
+        self.method.is_some() && self.path.is_some() && matches!(self.headers.first(), Some(HeaderChange::Clear))
+    }
 }
 
 /// Changes to a response head.
@@ -127,9 +136,7 @@ pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap) {
 }
 
 fn clear(headers: &mut HeaderMap) {
-    let kept = [HOST, CONTENT_LENGTH, http::header::TE].map(|name| headers.remove(&name).map(|value| (name, value)));
-    headers.clear();
-    headers.extend(kept.into_iter().flatten());
+    *headers = head::owned_by_host(headers);
 }
 
 /// Reads the answer to an event of `phase`.

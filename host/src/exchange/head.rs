@@ -38,7 +38,9 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), Erro
         return Err(ErrorKind::BadRequest);
     }
     authority_to_host(head)?;
-    join_cookies(&mut head.headers);
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
     let te = strip_hop_by_hop(&mut head.headers);
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
@@ -139,30 +141,46 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     )
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
-        return Te::Absent;
+/// The fields of an accepted request that filters do not bring: they route and frame it.
+pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
+    let mut owned = HeaderMap::with_capacity(4);
+    for name in [HOST, header::CONTENT_LENGTH, header::TE] {
+        if let Some(value) = headers.get(&name) {
+            owned.insert(name, value.clone());
+        }
     }
-    let asks_trailers = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
-    };
-    let te = if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent };
+    owned
+}
+
+/// Takes off what belongs to the connection: one pass over the names, for most messages have one such field or none.
+fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
+    let found = |name: &&HeaderName| is_hop_by_hop(name.as_str());
+    let Some(first) = headers.keys().find(found).cloned() else { return Te::Absent };
+    let others: Vec<_> =
+        headers.keys().filter(|name| is_hop_by_hop(name.as_str()) && **name != first).cloned().collect();
+    let te = te(headers);
     for name in connection_options(headers) {
         headers.remove(name);
     }
-    for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings"] {
+    headers.remove(first);
+    for name in others {
         headers.remove(name);
     }
     te
 }
 
+fn te(headers: &HeaderMap) -> Te {
+    let asks_trailers = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    };
+    if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent }
+}
+
 /// The fields that `connection` names, except those that frame or route the message: a client must not have them taken.
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
-    let listed = headers.get_all(header::CONNECTION);
-    let names = listed.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let options = |value: &&HeaderValue| !matches!(value.as_bytes(), b"keep-alive" | b"close");
+    let listed = headers.get_all(header::CONNECTION).iter().filter(options);
+    let names = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
     names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH).collect()
 }

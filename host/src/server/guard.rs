@@ -16,6 +16,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::preface::Beginning;
+use crate::observe;
 
 /// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +81,8 @@ impl Guard {
     }
 
     /// Why the connection's last message was refused, if it was.
-    pub(super) fn refused(&self) -> Option<Ambiguity> {
+    #[cfg(test)]
+    fn refused(&self) -> Option<Ambiguity> {
         match self.state {
             State::Refused(why) => Some(why),
             _ => None,
@@ -99,7 +101,7 @@ impl Guard {
             match self.advance(rest) {
                 Ok(used) => at += used,
                 Err((offset, why)) => {
-                    self.state = State::Refused(why);
+                    self.refuse(why);
                     if let Some(rest) = bytes.get_mut(at + offset..) {
                         rest.fill(0);
                     }
@@ -107,6 +109,15 @@ impl Guard {
                 }
             }
         }
+    }
+
+    #[cold]
+    fn refuse(&mut self, why: Ambiguity) {
+        if !matches!(self.state, State::Refused(_)) {
+            observe::count_ambiguous_request();
+            tracing::debug!(reason = %why, "ambiguous request refused");
+        }
+        self.state = State::Refused(why);
     }
 
     /// Takes the bytes up to the next step; an error has the offset of the byte that is wrong.
@@ -246,11 +257,6 @@ impl<S> Guarded<S> {
         head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
     ) -> Self {
         Self { stream, beginning: Some(Box::new(beginning)), guard, head_since }
-    }
-
-    /// Why the guard refused a message, if it did.
-    pub(super) fn refused(&self) -> Option<Ambiguity> {
-        self.guard.as_ref().and_then(Guard::refused)
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) {
