@@ -72,7 +72,7 @@ impl App {
         let admin = bind_admin(&snapshot, &locations)?;
         let snapshot = Arc::new(snapshot);
         observe::set_generation(snapshot.generation);
-        let (sender, snapshots) = watch::channel(snapshot.clone());
+        let (sender, snapshots) = watch::channel(snapshot);
         let (drain, draining) = Drain::new();
         let reports = Reports::new(builder.workers);
         let workers = start_workers(builder.workers, &snapshots, &draining, &reports).map_err(StartError::Thread)?;
