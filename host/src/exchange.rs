@@ -17,6 +17,7 @@ mod completion;
 mod event;
 mod head;
 mod info;
+mod names;
 mod refusal;
 
 pub(crate) use completion::{Completion, Summary};

@@ -15,7 +15,7 @@ use http::{
 };
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, tag};
 
-use super::head;
+use super::{head, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -334,7 +334,7 @@ fn header(field: &Field<'_>) -> Result<(HeaderName, HeaderValue), Refused> {
 }
 
 fn header_name(name: &[u8]) -> Result<HeaderName, Refused> {
-    HeaderName::from_bytes(name).map_err(|_| invalid("header name", name))
+    names::header_name(name).map_err(|_| invalid("header name", name))
 }
 
 fn changeable(name: HeaderName) -> Result<HeaderName, Refused> {
