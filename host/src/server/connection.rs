@@ -142,9 +142,8 @@ pub(super) fn spawn(
 }
 
 async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let patience = connection.listener.limits.idle_timeout;
-    let beginning = match tokio::time::timeout(patience, Beginning::read(&mut stream)).await {
-        Ok(Ok(beginning)) if !beginning.is_empty() => beginning,
+    let beginning = match Beginning::read(&mut stream, &connection.listener.limits).await {
+        Ok(beginning) if !beginning.is_empty() => beginning,
         _ => return,
     };
     if beginning.is_http2() {
@@ -196,7 +195,8 @@ async fn drive<C>(
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut timer = pin!(tokio::time::sleep(connection.listener.limits.header_timeout));
+    let limits = &connection.listener.limits;
+    let mut timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
     let mut ending = false;
     loop {
         tokio::select! {

@@ -2,7 +2,8 @@
 //! understand differently (RFC 9112 sections 2.2, 5.2, 6.3).
 //!
 //! It finds where each message ends, in step with the parser. What it does not like it overwrites, from the offending
-//! byte on, with NUL: the parser then refuses the message by its own rules, answers 400 and closes.
+//! byte on, with NUL, and ends the stream there: the parser then refuses the message by its own rules, answers 400 and
+//! closes.
 //!
 //! **Invariant:** a byte is changed only in a message that must be refused, and from there on every byte is.
 
@@ -81,7 +82,6 @@ impl Guard {
     }
 
     /// Why the connection's last message was refused, if it was.
-    #[cfg(test)]
     fn refused(&self) -> Option<Ambiguity> {
         match self.state {
             State::Refused(why) => Some(why),
@@ -239,12 +239,17 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(size, 16).ok()
 }
 
+/// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it.
+const ENDING: &[u8] = b"\0\r\n\r\n";
+
 /// A client's byte stream: what was read to learn its protocol, then the rest; guarded when it is HTTP/1.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
     stream: S,
     beginning: Option<Box<Beginning>>,
     guard: Option<Guard>,
+    /// The parser got [`ENDING`]; nothing follows.
+    ended: bool,
     /// Since when a request head has been under way.
     head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
 }
@@ -256,7 +261,12 @@ impl<S> Guarded<S> {
         guard: Option<Guard>,
         head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
     ) -> Self {
-        Self { stream, beginning: Some(Box::new(beginning)), guard, head_since }
+        Self { stream, beginning: Some(Box::new(beginning)), guard, ended: false, head_since }
+    }
+
+    /// Whether the guard refused a message.
+    fn is_refused(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.refused().is_some())
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) {
@@ -272,6 +282,13 @@ impl<S> Guarded<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_refused() {
+            if !self.ended && buf.remaining() >= ENDING.len() {
+                self.ended = true;
+                buf.put_slice(ENDING);
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match &self.beginning {
             Some(beginning) if buf.remaining() >= beginning.bytes().len() => {

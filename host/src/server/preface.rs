@@ -3,7 +3,9 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+use crate::config::ListenerLimits;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -15,20 +17,27 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Reads until the bytes differ from the preface or are all of it.
+    /// Reads until the bytes differ from the preface or are all of it: the first within `idle_timeout`, the others
+    /// within `header_timeout` of them.
     ///
     /// # Errors
-    /// What the socket says; the end of the stream is no error but a short beginning.
-    pub(super) async fn read(stream: &mut TcpStream) -> io::Result<Self> {
+    /// What the socket says, and the time-outs; the end of the stream is no error but a short beginning.
+    pub(super) async fn read(stream: &mut TcpStream, limits: &ListenerLimits) -> io::Result<Self> {
         let mut beginning = Self { bytes: [0; PREFACE.len()], len: 0 };
-        while beginning.may_be_http2() && beginning.len < PREFACE.len() {
-            let room = beginning.bytes.get_mut(beginning.len..).unwrap_or_default();
-            match stream.read(room).await? {
-                0 => break,
-                read => beginning.len += read,
-            }
-        }
-        Ok(beginning)
+        timeout(limits.idle_timeout, beginning.more(stream)).await??;
+        timeout(limits.header_timeout, async {
+            while beginning.may_be_http2() && beginning.len < PREFACE.len() && beginning.more(stream).await? {}
+            Ok(beginning)
+        })
+        .await?
+    }
+
+    /// Reads on; false at the end of the stream.
+    async fn more(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let read = stream.read(room).await?;
+        self.len += read;
+        Ok(read > 0)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -132,9 +132,7 @@ impl Pool {
         }
         let wait = tokio::time::timeout(self.key.settings.connect_timeout, async {
             loop {
-                let (wake, woken) = oneshot::channel();
-                self.waiting.borrow_mut().push_back(wake);
-                let _ = woken.await;
+                Waiter::new(self).woken().await;
                 if let Some(taken) = self.idle_connection() {
                     return Some(taken);
                 }
@@ -175,6 +173,34 @@ impl Pool {
             if wake.send(()).is_ok() {
                 return;
             }
+        }
+    }
+}
+
+/// A place in the queue for a connection.
+#[derive(Debug)]
+struct Waiter<'a> {
+    pool: &'a Pool,
+    wake: oneshot::Receiver<()>,
+}
+
+impl<'a> Waiter<'a> {
+    fn new(pool: &'a Pool) -> Self {
+        let (sender, wake) = oneshot::channel();
+        pool.waiting.borrow_mut().push_back(sender);
+        Self { pool, wake }
+    }
+
+    async fn woken(mut self) {
+        let _ = (&mut self.wake).await;
+    }
+}
+
+impl Drop for Waiter<'_> {
+    /// Whoever is woken but no longer waits lets the next one have the connection.
+    fn drop(&mut self) {
+        if self.wake.try_recv().is_ok() {
+            self.pool.wake_one();
         }
     }
 }

@@ -3,6 +3,9 @@
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
 mod forward;
+mod framing;
 mod heads;
+mod routes;
 mod streaming;
 mod support;
+mod upstreams;

@@ -3,7 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -25,6 +25,7 @@ pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    serving: Arc<Mutex<Vec<AbortHandle>>>,
     accepting: AbortHandle,
 }
 
@@ -34,10 +35,7 @@ impl Origin {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::accept(move |stream, number, _| {
-            tokio::spawn(serve(Wire::over(stream), number));
-        })
-        .await
+        Self::accept(move |stream, number, _| tokio::spawn(serve(Wire::over(stream), number)).abort_handle()).await
     }
 
     /// An HTTP/1 origin that answers every request with `response`, as it stands, and hands over what it received.
@@ -81,29 +79,42 @@ impl Origin {
                         conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
                     }
                 };
-            });
+            })
+            .abort_handle()
         })
         .await
     }
 
-    async fn accept(serve: impl Fn(TcpStream, usize, Arc<AtomicUsize>) + Send + 'static) -> Self {
+    async fn accept(serve: impl Fn(TcpStream, usize, Arc<AtomicUsize>) -> AbortHandle + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (accepted, counted) = (connections.clone(), requests.clone());
+        let serving = Arc::<Mutex<Vec<AbortHandle>>>::default();
+        let served = serving.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let number = accepted.fetch_add(1, Ordering::SeqCst) + 1;
                 small_buffer(&stream);
-                serve(stream, number, counted.clone());
+                served.lock().unwrap().push(serve(stream, number, counted.clone()));
             }
         });
-        Self { address, connections, requests, accepting: accepting.abort_handle() }
+        Self { address, connections, requests, serving, accepting: accepting.abort_handle() }
     }
 
     /// Connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.serving.lock().unwrap().iter().filter(|connection| !connection.is_finished()).count()
+    }
+
+    /// Closes every connection.
+    pub(crate) fn close_connections(&self) {
+        self.serving.lock().unwrap().iter().for_each(AbortHandle::abort);
     }
 
     /// Requests received so far; not counted by raw origins.

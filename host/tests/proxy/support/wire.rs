@@ -77,6 +77,11 @@ impl Wire {
         matches!(soon("bytes", self.stream.read_buf(&mut self.read)).await, Ok(1..))
     }
 
+    /// Whatever comes next; none at the end.
+    pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
+        self.more().await.then(|| std::mem::take(&mut self.read))
+    }
+
     /// Everything up to and with `end`; none when the stream ends before.
     pub(crate) async fn through(&mut self, end: &str) -> Option<String> {
         loop {
