@@ -162,7 +162,7 @@ fn a_wrong_configuration_is_refused_by_its_key() {
         ),
         (
             json!({ "request_headers": { "set": { "Host": "a" } } }),
-            "request_headers.set.Host: the header \"host\" is set",
+            "request_headers.set.Host: the header \"host\" belongs to the proxy",
         ),
         (
             json!({ "request_headers": { "remove": ["via", "Connection"] } }),

@@ -24,7 +24,11 @@ impl TryFrom<String> for HeaderValue {
 
     fn try_from(value: String) -> Result<Self, InvalidHeaderValue> {
         let control = |c: char| c.is_control() && c != '\t';
-        if !value.contains(control) && value.trim().len() == value.len() { Ok(Self(value)) } else { Err(InvalidHeaderValue(value)) }
+        if !value.contains(control) && value.trim().len() == value.len() {
+            Ok(Self(value))
+        } else {
+            Err(InvalidHeaderValue(value))
+        }
     }
 }
 

@@ -228,5 +228,9 @@ fn checked_name(name: &[u8]) -> String {
 }
 
 fn check_value(name: &str, value: &[u8]) {
-    assert!(is_value(value), "the proxy refuses the value of the header {name:?}: {:?}", String::from_utf8_lossy(value));
+    assert!(
+        is_value(value),
+        "the proxy refuses the value of the header {name:?}: {:?}",
+        String::from_utf8_lossy(value)
+    );
 }
