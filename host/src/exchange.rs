@@ -102,6 +102,7 @@ fn info(
         local: connection.local,
         listener: connection.listener.name.clone(),
         route: route.name.clone(),
+        route_prefix: route.path_prefix.clone(),
         upstream: None,
         endpoint: None,
         request_id: request_id.filter(|id| is_request_id(id)).map(Into::into),

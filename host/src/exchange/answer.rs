@@ -13,7 +13,7 @@ use http::{
     header::{CONTENT_LENGTH, HOST},
     uri::PathAndQuery,
 };
-use meshup_abi::{Field, Fields, Malformed, Verdict, flag, tag};
+use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
 use super::{head, names};
 
@@ -338,7 +338,7 @@ fn header_name(name: &[u8]) -> Result<HeaderName, Refused> {
 }
 
 fn changeable(name: HeaderName) -> Result<HeaderName, Refused> {
-    if name == HOST || name == CONTENT_LENGTH || head::is_hop_by_hop(name.as_str()) {
+    if headers::is_host_owned(name.as_str().as_bytes()) {
         return Err(Refused::HostHeader(name.as_str().into()));
     }
     Ok(name)

@@ -10,7 +10,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use meshup_abi::ErrorKind;
+use meshup_abi::{ErrorKind, headers::is_hop_by_hop};
 
 use crate::config::ForwardedHeaders;
 
@@ -125,22 +125,6 @@ enum Te {
     Trailers,
 }
 
-/// Whether a field belongs to a connection, not to the message.
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
-}
-
 /// The fields of an accepted request that filters do not bring: they route and frame it.
 pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
     let mut owned = HeaderMap::with_capacity(4);
@@ -152,18 +136,16 @@ pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
     owned
 }
 
-/// Takes off what belongs to the connection: one pass over the names, for most messages have one such field or none.
+/// Takes off what belongs to the connection. One pass over the names: most messages have one such field or none.
 fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
-    let found = |name: &&HeaderName| is_hop_by_hop(name.as_str());
-    let Some(first) = headers.keys().find(found).cloned() else { return Te::Absent };
-    let others: Vec<_> =
-        headers.keys().filter(|name| is_hop_by_hop(name.as_str()) && **name != first).cloned().collect();
-    let te = te(headers);
-    for name in connection_options(headers) {
-        headers.remove(name);
+    let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
+    let mut gone: Vec<_> = hop_by_hop.cloned().collect();
+    if gone.is_empty() {
+        return Te::Absent;
     }
-    headers.remove(first);
-    for name in others {
+    let te = te(headers);
+    gone.extend(connection_options(headers));
+    for name in gone {
         headers.remove(name);
     }
     te
@@ -177,12 +159,12 @@ fn te(headers: &HeaderMap) -> Te {
 }
 
 /// The fields that `connection` names, except those that frame or route the message: a client must not have them taken.
-fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let options = |value: &&HeaderValue| !matches!(value.as_bytes(), b"keep-alive" | b"close");
     let listed = headers.get_all(header::CONNECTION).iter().filter(options);
     let names = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
-    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH).collect()
+    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH)
 }
 
 fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
