@@ -7,7 +7,8 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle, time::D
 use tokio::sync::watch;
 
 use crate::{
-    config::Diagnostics,
+    admin::{Admin, AdminListener, State},
+    config::{Diagnostics, Locations},
     drain::{Drain, Draining},
     observe,
     reload::{Builder, ReloadHandle, Reloader, Source, Trigger},
@@ -39,14 +40,9 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
-    /// The admin listener.
-    #[error("cannot listen for admin requests on {address}: {source}")]
-    Admin {
-        /// The configured address.
-        address: SocketAddr,
-        /// What the system says.
-        source: std::io::Error,
-    },
+    /// The admin listener's address.
+    #[error("{0}")]
+    Admin(Diagnostics),
 }
 
 /// A running proxy. Dropping it stops it without a drain.
@@ -56,7 +52,8 @@ pub struct App {
     reload: ReloadHandle,
     drain: Drain,
     workers: Vec<JoinHandle<()>>,
-    admin: SocketAddr,
+    /// Ends last: it answers while the workers drain.
+    admin: Admin,
 }
 
 impl App {
@@ -72,15 +69,17 @@ impl App {
         let Some(snapshot) = builder.build(config, &locations, None)? else {
             unreachable!("a first build always differs from none")
         };
+        let admin = bind_admin(&snapshot, &locations)?;
         let snapshot = Arc::new(snapshot);
         observe::set_generation(snapshot.generation);
-        let (sender, snapshots) = watch::channel(snapshot.clone());
+        let (sender, snapshots) = watch::channel(snapshot);
         let (drain, draining) = Drain::new();
         let reports = Reports::new(builder.workers);
         let workers = start_workers(builder.workers, &snapshots, &draining, &reports).map_err(StartError::Thread)?;
         let reload =
             Reloader::start(options.source, builder, sender, options.watch_files).map_err(StartError::Thread)?;
-        let admin = snapshot.config.admin.listen;
+        let state = State { snapshots: snapshots.clone(), reports, drain: draining, reload: reload.clone() };
+        let admin = Admin::start(admin, state).map_err(StartError::Thread)?;
         Ok(Self { snapshots, reload, drain, workers, admin })
     }
 
@@ -94,7 +93,7 @@ impl App {
     /// The admin listener's address.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
-        self.admin
+        self.admin.local()
     }
 
     /// Asks for a reload, as SIGHUP does.
@@ -111,6 +110,14 @@ impl App {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+fn bind_admin(snapshot: &Snapshot, locations: &Locations) -> Result<AdminListener, StartError> {
+    let address = snapshot.config.admin.listen;
+    AdminListener::bind(address).map_err(|error| {
+        let fault = locations.admin.error(format!("admin: cannot listen on {address}: {error}"));
+        StartError::Admin(fault.with_help("`listen` of `[admin]` is the address; port 0 lets the system choose").into())
+    })
 }
 
 fn start_workers(

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod build;
 mod check;
+mod demo;
 mod inspect;
 mod new;
 mod run;
@@ -35,7 +36,9 @@ pub enum Command {
     /// Prints every fault with file, line, what is allowed and the likely slip. Exits with 0 when there is none, with 1
     /// otherwise. Opens no socket.
     Check(ConfigFile),
-    /// Run a demonstration: an origin, a configuration and the bundled filters, and requests to try
+    /// Run a demonstration: a service, the proxy before it with the bundled filters, and requests to try
+    ///
+    /// The proxy is at 127.0.0.1:8080 and its admin listener at 127.0.0.1:9901, or at other ports where these are taken.
     Demo,
     /// Write, build and inspect filters
     #[command(subcommand, arg_required_else_help = true)]
@@ -52,7 +55,7 @@ impl Cli {
         match &self.command {
             Command::Run(args) => run::run(args),
             Command::Check(args) => check::run(args),
-            Command::Demo => anyhow::bail!("not yet"),
+            Command::Demo => demo::run(),
             Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
         }
     }

@@ -27,8 +27,12 @@ pub use document::{parse, read};
 pub use effective::effective;
 
 /// Where in the text the parts stand that only later steps can judge.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locations {
+    /// The admin listener's address, or the file when it has none.
+    pub admin: Location,
+    /// The listeners' addresses, in the order of [`Config::listeners`].
+    pub listeners: Vec<Location>,
     /// By filter name; exactly the names of [`Config::filters`].
     pub filters: BTreeMap<Arc<str>, FilterLocation>,
 }

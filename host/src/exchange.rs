@@ -6,7 +6,6 @@
 
 use std::{rc::Rc, time::Instant};
 
-use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -18,6 +17,7 @@ mod completion;
 mod event;
 mod head;
 mod info;
+mod names;
 mod refusal;
 
 pub(crate) use completion::{Completion, Summary};
@@ -102,6 +102,7 @@ fn info(
         local: connection.local,
         listener: connection.listener.name.clone(),
         route: route.name.clone(),
+        route_prefix: route.path_prefix.clone(),
         upstream: None,
         endpoint: None,
         request_id: request_id.filter(|id| is_request_id(id)).map(Into::into),
@@ -119,9 +120,4 @@ fn is_request_id(id: &str) -> bool {
     let harmless =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'+' | b'/' | b'=');
     !id.is_empty() && id.len() <= 128 && id.bytes().all(harmless)
-}
-
-/// A response the host made itself.
-fn host_response(kind: ErrorKind) -> Response<Bytes> {
-    refusal::response(kind)
 }

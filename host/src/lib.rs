@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` at the root of the repository shows how the parts fit.
 //!
 //! **Invariant:** the request path takes no lock and crosses no thread.
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod cli;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod exchange;
 pub mod observe;
 pub mod wasm;
 
+mod admin;
 mod app;
 mod body;
 mod drain;

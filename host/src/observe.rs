@@ -12,7 +12,7 @@ use meshup_abi::{ErrorKind, Outcome};
 use metrics::{Counter, Gauge, Histogram};
 
 pub use logging::{LogFormat, init as init_logging};
-pub(crate) use recorder::{count_reload, recorder, set_generation};
+pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
 
 use crate::exchange::Summary;
 

@@ -6,7 +6,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, SystemTime},
@@ -100,7 +100,8 @@ enum Message {
 /// Asks for reloads, from any thread.
 #[derive(Debug, Clone)]
 pub(crate) struct ReloadHandle {
-    messages: mpsc::Sender<Message>,
+    /// The thread ends with the last of these.
+    messages: Arc<mpsc::Sender<Message>>,
     failure: Arc<Mutex<Option<Failure>>>,
 }
 
@@ -120,6 +121,13 @@ impl ReloadHandle {
     /// The last failure since a reload succeeded.
     pub(crate) fn failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A watched file changed. The watch belongs to the thread, so it must not keep it alive.
+fn changed(messages: &Weak<mpsc::Sender<Message>>) {
+    if let Some(messages) = messages.upgrade() {
+        let _ = messages.send(Message::Changed);
     }
 }
 
@@ -148,9 +156,11 @@ impl Reloader {
     ) -> std::io::Result<ReloadHandle> {
         let (messages, inbox) = mpsc::channel();
         let failure = Arc::new(Mutex::new(None));
-        let handle = ReloadHandle { messages: messages.clone(), failure: failure.clone() };
+        let messages = Arc::new(messages);
+        let weak = Arc::downgrade(&messages);
+        let handle = ReloadHandle { messages, failure: failure.clone() };
         let current = snapshots.borrow().clone();
-        let watch = watch_files.then(|| Watch::start(move || drop(messages.send(Message::Changed)))).flatten();
+        let watch = watch_files.then(|| Watch::start(move || changed(&weak))).flatten();
         let seen = Fingerprint::of(&source, &current.config);
         let mut reloader = Self { source, builder, current, snapshots, watch, failure, seen };
         reloader.watch_files();

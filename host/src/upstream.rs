@@ -26,14 +26,8 @@ use crate::{
 };
 use balance::Balancer;
 
-/// A request that could not be exchanged with an endpoint.
-#[derive(Debug)]
-pub(crate) struct SendError {
-    /// Why.
-    pub kind: ErrorKind,
-    /// The request itself, when not a byte of it was sent: it may go elsewhere.
-    pub unsent: Option<Box<Request<RequestBody>>>,
-}
+/// The place of a request until it is sent. Requests are large: what passes them on passes on their place.
+pub(crate) type Outgoing = Option<Request<RequestBody>>;
 
 /// An endpoint's answer and the hold on its connection.
 pub(crate) type Answer = (Response<Incoming>, Lease);
@@ -77,35 +71,29 @@ impl Upstream {
         self.metrics.count(status, error);
     }
 
-    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried.
+    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried. The
+    /// request is taken out of its place when it is sent.
     ///
     /// # Errors
-    /// [`SendError`] of the last endpoint tried.
+    /// What happened at the last endpoint tried. A request that is then still in its place was not sent.
     pub(crate) async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: &mut Outgoing,
         mut on_endpoint: impl FnMut(&Endpoint),
-    ) -> Result<Answer, SendError> {
+    ) -> Result<Answer, ErrorKind> {
         let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
-        let Some(mut at) = self.balancer.pick(&self.endpoints) else {
-            return Err(SendError { kind: ErrorKind::NoUpstream, unsent: Some(Box::new(request)) });
-        };
+        let mut at = self.balancer.pick(&self.endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
-            let Some(endpoint) = self.endpoints.get(at) else {
-                return Err(SendError { kind: ErrorKind::NoUpstream, unsent: Some(Box::new(request)) });
-            };
+            let endpoint = self.endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
             on_endpoint(endpoint);
             tries = tries.saturating_sub(1);
             match endpoint.send(request).await {
-                Err(SendError { kind: ErrorKind::ConnectFailure | ErrorKind::Overloaded, unsent: Some(unsent) })
-                    if tries > 0 =>
-                {
-                    request = *unsent;
+                Err(ErrorKind::ConnectFailure | ErrorKind::Overloaded) if tries > 0 && request.is_some() => {
                     at = (at + 1) % self.endpoints.len();
                 }
-                Err(error) => {
-                    self.report_overload(error.kind);
-                    return Err(error);
+                Err(kind) => {
+                    self.report_overload(kind);
+                    return Err(kind);
                 }
                 Ok(answer) => return Ok(answer),
             }

@@ -67,6 +67,8 @@ pub(crate) struct Generation {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub name: Arc<str>,
+    /// The path prefix among its conditions.
+    pub path_prefix: Option<Arc<str>>,
     /// Outermost first.
     pub filters: Vec<Rc<WorkerFilter>>,
     pub timeout: Option<Duration>,
@@ -182,6 +184,7 @@ impl Worker {
                 weighted.filter_map(|choice| Some((upstreams.get(&choice.name)?.clone(), choice.weight))).collect();
             Rc::new(Route {
                 name: route.name.clone(),
+                path_prefix: route.matches.path_prefix.as_deref().map(Arc::from),
                 filters: route.filters.iter().filter_map(|name| filters.get(name).cloned()).collect(),
                 timeout: route.timeout,
                 replay_limit: route.replay_limit,

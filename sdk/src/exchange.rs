@@ -21,12 +21,17 @@ use std::time::Duration;
 pub use meshup_abi::Attribute;
 
 pub use crate::host::HostError;
-use crate::host::{self, checked, filled};
+use crate::host::{self, checked, filled, with_filled};
 
 /// An attribute of the exchange as text; `None` when the exchange does not have it.
 #[must_use]
 pub fn attribute(attribute: Attribute) -> Option<String> {
     String::from_utf8(filled(|out| host::attribute(attribute, out))?).ok()
+}
+
+/// Reads an attribute without a copy of its own; `None` when the exchange does not have it.
+pub fn with_attribute<T>(attribute: Attribute, read: impl FnOnce(&str) -> T) -> Option<T> {
+    with_filled(|out| host::attribute(attribute, out), |value| str::from_utf8(value).ok().map(read)).flatten()
 }
 
 /// The client's IP address.
@@ -45,6 +50,13 @@ pub fn listener() -> Option<String> {
 #[must_use]
 pub fn route() -> Option<String> {
     attribute(Attribute::Route)
+}
+
+/// The path prefix that the route asks for, without the slash at its end but for `/` alone; `None` when it asks for
+/// none.
+#[must_use]
+pub fn route_prefix() -> Option<String> {
+    attribute(Attribute::RoutePrefix)
 }
 
 /// The upstream's name, once one is chosen.

@@ -4,7 +4,7 @@
 //!
 //! **Invariant:** the message is never changed; every change is in `changes` or in `body`.
 
-use meshup_abi::{BodyError, Event, Verdict, tag};
+use meshup_abi::{BodyError, Event, Verdict, headers::is_host_owned, tag};
 
 use crate::{
     buffer::Buffer,
@@ -121,9 +121,9 @@ impl Head {
         }
     }
 
-    /// Writes every header: of a complete list the host ignores those it owns.
+    /// Writes every header but the host's own, which it keeps or makes by itself.
     pub(crate) fn put_headers(&self, out: &mut Vec<u8>) {
-        for (name, value) in self.headers().iter() {
+        for (name, value) in self.headers().iter().filter(|(name, _)| !is_host_owned(name.as_bytes())) {
             wire::put_pair(out, tag::HEADER, name.as_bytes(), value);
         }
     }

@@ -19,6 +19,12 @@ use std::fmt;
 
 use meshup_abi::{Fields, tag};
 
+mod name;
+mod value;
+
+pub use name::{HeaderName, InvalidHeaderName};
+pub use value::{HeaderValue, InvalidHeaderValue};
+
 use crate::{buffer::Buffer, wire};
 
 /// The headers of a request or a response. Names compare without regard to case.

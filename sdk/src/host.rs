@@ -52,19 +52,23 @@ pub(crate) fn checked(result: i32) -> Result<i32, HostError> {
     }
 }
 
-/// The whole value that `fill` gives piecewise to a buffer; `None` when it is absent or there is no exchange.
+/// The whole value that `fill` gives to a large enough buffer; `None` when it is absent or there is no exchange.
 pub(crate) fn filled(fill: impl Fn(&mut [u8]) -> i32) -> Option<Vec<u8>> {
+    with_filled(fill, <[u8]>::to_vec)
+}
+
+/// The same for a reader; a short value allocates nothing.
+pub(crate) fn with_filled<T>(fill: impl Fn(&mut [u8]) -> i32, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
     let mut small = [0; 128];
     let mut len = usize::try_from(fill(&mut small)).ok()?;
     if let Some(value) = small.get(..len) {
-        return Some(value.to_vec());
+        return Some(read(value));
     }
     loop {
-        let mut value = vec![0; len];
-        len = usize::try_from(fill(&mut value)).ok()?;
-        if len <= value.len() {
-            value.truncate(len);
-            return Some(value);
+        let mut large = vec![0; len];
+        len = usize::try_from(fill(&mut large)).ok()?;
+        if let Some(value) = large.get(..len) {
+            return Some(read(value));
         }
     }
 }

@@ -14,6 +14,7 @@ use meshup_abi::{Event, tag};
 
 use crate::{
     buffer::Buffer,
+    config,
     context::{self, ExchangeState},
     filter::Filter,
     into_response::IntoResponse,
@@ -32,22 +33,9 @@ pub(crate) trait Instance {
 /// Reads the configuration message and makes an instance of `filter`, or says why the configuration is refused.
 pub(crate) fn configure<F: Filter<K>, K: 'static>(filter: F, message: &[u8]) -> Result<Box<dyn Instance>, String> {
     let json = wire::first(message, tag::CONFIG).map_or(&b"{}"[..], |field| field.payload);
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let config: F::Config = serde_path_to_error::deserialize(&mut reader).map_err(|error| refusal(&error))?;
+    let config: F::Config = config::read(json)?;
     // An instance lives as long as its linear memory, so its configuration is never freed.
     Ok(Box::new(Running { filter, config: Box::leak(Box::new(config)), slots: Vec::new() }))
-}
-
-/// `attempts: invalid type: ...`, without the position in a JSON text that nobody wrote.
-fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
-    let inner = error.inner();
-    let text = inner.to_string();
-    let position = format!(" at line {} column {}", inner.line(), inner.column());
-    let reason = text.strip_suffix(&position).unwrap_or(&text);
-    match error.path().to_string().as_str() {
-        "." => reason.to_owned(),
-        path => format!("{path}: {reason}"),
-    }
 }
 
 struct Running<F: Filter<K>, K> {

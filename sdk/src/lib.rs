@@ -46,6 +46,7 @@
 
 mod buffer;
 pub mod clock;
+mod config;
 mod context;
 pub mod crypto;
 pub mod duration;

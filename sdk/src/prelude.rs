@@ -10,7 +10,7 @@ pub use serde::{Deserialize, Serialize};
 pub use crate::{
     clock, crypto, debug, duration, error, exchange,
     fetch::{FetchError, fetch},
-    headers::{Headers, HeadersMut},
+    headers::{HeaderName, HeaderValue, Headers, HeadersMut},
     info,
     into_response::IntoResponse,
     metrics::{Counter, Gauge, Histogram},

@@ -103,8 +103,8 @@ fn refusals_name_the_key() {
         (json!({ "keys": { "alice": EMPTY } }), "keys.alice: the digest of an empty key"),
         (json!({ "keys": { "a b": ABC } }), r#"keys: "a b" cannot be an identity"#),
         (json!({ "keys": { "alice": ABC, "bob": ABC } }), r#"keys.bob: the same key as one of "alice""#),
-        (json!({ "keys": { "alice": ABC }, "header": "a b" }), r#"header: "a b" is not a header name"#),
-        (json!({ "keys": { "alice": ABC }, "header": "Host" }), r#"header: the header "Host" belongs to the proxy"#),
+        (json!({ "keys": { "alice": ABC }, "header": "a b" }), r#"header: invalid header name "a b""#),
+        (json!({ "keys": { "alice": ABC }, "header": "Host" }), r#"header: the header "host" belongs to the proxy"#),
         (json!({ "keys": { "alice": ABC }, "identity_header": "X-API-KEY" }), "identity_header:"),
         (json!({ "keys": { "alice": ABC }, "headers": "x" }), "unknown field `headers`"),
     ] {

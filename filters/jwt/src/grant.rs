@@ -11,37 +11,36 @@ use crate::{claims::Claims, refusal::Refusal};
 #[derive(Debug)]
 pub(crate) struct Handover {
     /// Claim and header.
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, HeaderName)>,
     /// Claim and variable.
     pub(crate) variables: Vec<(String, String)>,
     /// The token's header, when the upstream does not get it.
-    pub(crate) removed: Option<String>,
+    pub(crate) removed: Option<HeaderName>,
 }
 
 /// The values of one token, in the order of the handover's.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    headers: Box<[Option<String>]>,
+    headers: Box<[Option<HeaderValue>]>,
     variables: Box<[Option<String>]>,
 }
 
 impl Grant {
     /// Its memory, roughly.
     pub(crate) fn bytes(&self) -> usize {
-        let values = self.headers.iter().chain(&self.variables);
-        values.map(|value| size_of::<Option<String>>() + value.as_ref().map_or(0, String::len)).sum()
+        let headers = self.headers.iter().map(|value| value.as_deref());
+        let values = headers.chain(self.variables.iter().map(|value| value.as_deref()));
+        values.map(|value| size_of::<Option<String>>() + value.map_or(0, str::len)).sum()
     }
 }
 
 impl Handover {
     /// What the claims give.
     pub(crate) fn grant(&self, claims: &Claims) -> Result<Grant, Refusal> {
-        let value = |(claim, _): &(String, String)| claims.claim(claim).map(text);
-        let headers: Box<[_]> = self.headers.iter().map(value).collect();
-        if !headers.iter().flatten().all(|value| fits_header(value)) {
-            return Err(Refusal::Unusable);
-        }
-        Ok(Grant { headers, variables: self.variables.iter().map(value).collect() })
+        let value = |claim: &str| claims.claim(claim).map(text);
+        let headers = self.headers.iter().map(|(claim, _)| value(claim).map(HeaderValue::try_from).transpose());
+        let headers = headers.collect::<Result<_, _>>().map_err(|_| Refusal::Unusable)?;
+        Ok(Grant { headers, variables: self.variables.iter().map(|(claim, _)| value(claim)).collect() })
     }
 
     /// Changes the request accordingly.
@@ -68,9 +67,4 @@ impl Handover {
 /// A text as it is, anything else as JSON.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// Whether the upstream will read the very same value.
-fn fits_header(value: &str) -> bool {
-    value.trim().len() == value.len() && !value.contains(char::is_control)
 }

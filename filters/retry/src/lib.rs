@@ -8,7 +8,6 @@
 //! **Invariant:** a request is tried again only when its method allows it, its body can be replayed, tries are left,
 //! and the budget has room.
 
-mod attempt_header;
 mod backoff;
 mod budget;
 mod condition;
@@ -17,7 +16,6 @@ mod retry_after;
 #[cfg(test)]
 mod tests;
 
-use attempt_header::AttemptHeader;
 use backoff::Backoff;
 use budget::{Active, Budget};
 use condition::Conditions;
@@ -37,7 +35,7 @@ struct Config {
     backoff: Backoff,
     max_retry_after: Duration,
     budget: Budget,
-    attempt_header: Option<AttemptHeader>,
+    attempt_header: Option<HeaderName>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +55,7 @@ struct RawConfig {
     max_retry_after: Duration,
     #[serde(default)]
     budget: Budget,
-    attempt_header: Option<AttemptHeader>,
+    attempt_header: Option<HeaderName>,
 }
 
 fn default_attempts() -> u32 {
@@ -117,7 +115,7 @@ impl Outcome {
 impl Config {
     async fn attempt(&self, attempt: u32, req: &mut Request, next: &Next) -> Response {
         if let Some(header) = &self.attempt_header {
-            header.set(attempt, req);
+            req.headers_mut().set(header, attempt.to_string());
         }
         match self.per_try_timeout {
             Some(timeout) => next.run(req).timeout(timeout).await.into_response(),

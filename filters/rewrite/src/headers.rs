@@ -8,15 +8,13 @@ use std::collections::BTreeMap;
 
 use meshup_sdk::prelude::*;
 
-use crate::syntax::{ChangeableName, HeaderValue};
-
 /// What becomes of the headers of a message.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HeaderChanges {
-    remove: Vec<ChangeableName>,
-    set: BTreeMap<ChangeableName, HeaderValue>,
-    add: BTreeMap<ChangeableName, HeaderValue>,
+    remove: Vec<HeaderName>,
+    set: BTreeMap<HeaderName, HeaderValue>,
+    add: BTreeMap<HeaderName, HeaderValue>,
 }
 
 impl HeaderChanges {
@@ -29,10 +27,10 @@ impl HeaderChanges {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.set(name, value.as_bytes());
+            headers.set(name, value);
         }
         for (name, value) in &self.add {
-            headers.append(name, value.as_bytes());
+            headers.append(name, value);
         }
     }
 }

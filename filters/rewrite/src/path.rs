@@ -37,28 +37,48 @@ fn split_query(target: &str) -> (&str, &str) {
 /// Whole segments off the path's beginning and others in their place, both without the slash at their end.
 #[derive(Debug)]
 pub(crate) struct Prefix {
-    strip: String,
+    /// What the route matched, when there is none.
+    strip: Option<String>,
     put: String,
 }
 
 impl Prefix {
     /// `None` when nothing would change.
     pub(crate) fn new(strip: Option<Path>, put: Option<Path>) -> Option<Self> {
-        let whole = |path: Option<Path>| path.map_or(String::new(), |path| path.trim_end_matches('/').to_owned());
-        let prefix = Self { strip: whole(strip), put: whole(put) };
-        (prefix.strip != prefix.put).then_some(prefix)
+        if strip.is_none() && put.is_none() {
+            return None;
+        }
+        let strip = strip.map(|path| without_slash(&path).to_owned());
+        let put = put.map_or(String::new(), |path| without_slash(&path).to_owned());
+        (strip.as_ref() != Some(&put)).then_some(Self { strip, put })
     }
 
     fn rewritten(&self, target: &str) -> Option<String> {
-        let (path, query) = split_query(target);
-        let rest = path.strip_prefix(self.strip.as_str())?;
-        let nothing_left = match rest.as_bytes().first() {
-            None => self.put.is_empty(),
-            Some(b'/') => false,
-            Some(_) => return None,
-        };
-        Some([self.put.as_str(), if nothing_left { "/" } else { rest }, query].concat())
+        if let Some(strip) = &self.strip {
+            return replaced(strip, &self.put, target);
+        }
+        let of_route = |prefix: &str| replaced(without_slash(prefix), &self.put, target);
+        match exchange::with_attribute(Attribute::RoutePrefix, of_route) {
+            Some(rewritten) => rewritten,
+            None => replaced("", &self.put, target),
+        }
     }
+}
+
+fn without_slash(path: &str) -> &str {
+    path.trim_end_matches('/')
+}
+
+/// The target with `put` for `strip`; `None` when it does not begin with those segments or stays as it is.
+fn replaced(strip: &str, put: &str, target: &str) -> Option<String> {
+    let (path, query) = split_query(target);
+    let rest = path.strip_prefix(strip).filter(|_| strip != put)?;
+    let nothing_left = match rest.as_bytes().first() {
+        None => put.is_empty(),
+        Some(b'/') => false,
+        Some(_) => return None,
+    };
+    Some([put, if nothing_left { "/" } else { rest }, query].concat())
 }
 
 /// `{ pattern = "...", replacement = "..." }`: every match in the path is replaced.
@@ -194,11 +214,10 @@ mod tests {
             ("/v1", "", "/v1//orders", Some("//orders")),
             ("/v1", "/v2/", "/v1/orders", Some("/v2/orders")),
             ("/v1", "/v2", "/v1", Some("/v2")),
-            ("", "/api", "/orders", Some("/api/orders")),
-            ("", "/api", "/", Some("/api/")),
-            ("", "/api", "*", None),
             ("/", "/api", "/orders", Some("/api/orders")),
-            ("", "/", "/orders", None),
+            ("/", "/api", "/", Some("/api/")),
+            ("/", "/api", "*", None),
+            ("/", "/", "/orders", None),
             ("/v1", "/v1", "/v1/orders", None),
         ] {
             assert_eq!(prefix(strip, put).rewritten(target).as_deref(), expected, "{strip} -> {put}: {target}");

@@ -1,4 +1,4 @@
-//! The texts in the configuration that end up in a message: header names and values, authorities, hosts, paths.
+//! The texts in the configuration that end up in a request: authorities, hosts, paths.
 //!
 //! It judges syntax alone, as the host does when it applies a change.
 //!
@@ -8,26 +8,11 @@ use std::{net::Ipv6Addr, ops::Deref};
 
 use serde::Deserialize;
 
-/// Headers that belong to the connection or frame the message: no filter may change them.
-const HOST_OWNED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Texts that were checked, and read as what they are.
 macro_rules! checked_texts {
     ($($(#[$doc:meta])* $name:ident by $check:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+        #[derive(Debug, Deserialize)]
         #[serde(try_from = "String")]
         pub(crate) struct $name(String);
 
@@ -50,43 +35,12 @@ macro_rules! checked_texts {
 }
 
 checked_texts! {
-    /// The name of a header that a filter may read, in lower case.
-    HeaderName by header_name;
-    /// The name of a header that a filter may change, in lower case.
-    ChangeableName by changeable_name;
-    /// The value of a header.
-    HeaderValue by header_value;
     /// `host` or `host:port`.
     Authority by authority;
     /// A host without a port.
     Host by host;
     /// A path that begins with a slash and has no query.
     Path by path;
-}
-
-fn header_name(text: &str) -> Result<String, String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !text.is_empty() && text.bytes().all(token) {
-        true => Ok(text.to_ascii_lowercase()),
-        false => Err(format!("invalid header name {text:?}")),
-    }
-}
-
-fn changeable_name(text: &str) -> Result<String, String> {
-    let name = header_name(text)?;
-    match name.as_str() {
-        "host" => Err("the header \"host\" is set with the key `host`".to_owned()),
-        owned if HOST_OWNED.contains(&owned) => Err(format!("the header {name:?} belongs to the proxy")),
-        _ => Ok(name),
-    }
-}
-
-fn header_value(text: &str) -> Result<String, String> {
-    let inside = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    match inside && text.trim_matches([' ', '\t']).len() == text.len() {
-        true => Ok(text.to_owned()),
-        false => Err(format!("invalid header value {text:?}: no control characters, no blanks at its ends")),
-    }
 }
 
 fn authority(text: &str) -> Result<String, String> {
@@ -140,19 +94,6 @@ mod tests {
 
     fn accepted(check: fn(&str) -> Result<String, String>, texts: &[&str]) -> Vec<bool> {
         texts.iter().map(|text| check(text).is_ok()).collect()
-    }
-
-    #[test]
-    fn header_names_are_tokens_that_the_proxy_does_not_own() {
-        assert_eq!(changeable_name("X-Team").unwrap(), "x-team");
-        assert_eq!(accepted(changeable_name, &["", "a b", "a:", "ä", "TE", "Upgrade", "host"]), [false; 7]);
-        assert_eq!(accepted(header_name, &["host", "te"]), [true; 2]);
-    }
-
-    #[test]
-    fn header_values_hold_no_control_characters() {
-        assert_eq!(accepted(header_value, &["", "a b", "a\tb", "ü"]), [true; 4]);
-        assert_eq!(accepted(header_value, &["a\r\nb", "\0", " a", "a\t", "\x7f"]), [false; 5]);
     }
 
     #[test]

@@ -34,6 +34,32 @@ fn the_path_is_rewritten_and_the_query_kept() {
 }
 
 #[test]
+fn a_path_prefix_alone_replaces_what_the_route_matched() {
+    for (route, put, path, expected) in [
+        (Some("/v1"), "/", "/v1/orders?limit=1", "/orders?limit=1"),
+        (Some("/v1"), "/", "/v1", "/"),
+        (Some("/v1"), "/v2", "/v1/orders", "/v2/orders"),
+        (Some("/v1"), "/v1/", "/v1/orders", "/v1/orders"),
+        (Some("/v1"), "/", "/changed/before", "/changed/before"),
+        (Some("/"), "/api", "/orders", "/api/orders"),
+        (Some("/"), "/", "/orders", "/orders"),
+        (None, "/api", "/orders", "/api/orders"),
+        (None, "/api", "/", "/api/"),
+        (None, "/", "/orders", "/orders"),
+    ] {
+        let mut tester = tester(json!({ "path_prefix": put }));
+        if let Some(prefix) = route {
+            tester = tester.attribute(Attribute::RoutePrefix, prefix);
+        }
+        let done = tester.run(Request::get(path), |_| Response::new(200));
+        assert_eq!(done.sent[0].path, expected, "{route:?} -> {put}: {path}");
+    }
+    let tester = tester(json!({ "strip_prefix": "/a", "path_prefix": "/b" }));
+    let done = tester.attribute(Attribute::RoutePrefix, "/v1").run(Request::get("/a/v1"), |_| Response::new(200));
+    assert_eq!(done.sent[0].path, "/b/v1");
+}
+
+#[test]
 fn a_path_that_grows_too_long_is_answered() {
     let config = json!({ "path_regex": { "pattern": "a", "replacement": "aaaaaaaaaa" } });
     let done = run(config, Request::get(&format!("/{}", "a".repeat(9000))));
@@ -162,7 +188,7 @@ fn a_wrong_configuration_is_refused_by_its_key() {
         ),
         (
             json!({ "request_headers": { "set": { "Host": "a" } } }),
-            "request_headers.set.Host: the header \"host\" is set",
+            "request_headers.set.Host: the header \"host\" belongs to the proxy",
         ),
         (
             json!({ "request_headers": { "remove": ["via", "Connection"] } }),

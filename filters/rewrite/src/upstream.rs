@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 
 use meshup_sdk::prelude::*;
 
-use crate::syntax::HeaderName;
-
 /// `{ header = "x-canary", values = { "1" = "orders-next" }, default = "orders" }`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

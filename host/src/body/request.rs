@@ -312,7 +312,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(content) => SizeHint::with_exact(content.len() as u64),
-            Self::Source(attempt) => attempt.source.hint.clone(),
+            Self::Source(attempt) => attempt.source.hint,
         }
     }
 }

@@ -213,7 +213,7 @@ impl ResponseBody {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if let Some(completion) = self.completion.take() {
+        if let Some(mut completion) = self.completion.take() {
             completion.end(outcome);
         }
     }

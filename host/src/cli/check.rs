@@ -33,6 +33,6 @@ pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
             }
         },
     };
-    eprint!("{faults}");
+    eprintln!("{faults}");
     Ok(ExitCode::FAILURE)
 }

@@ -1,33 +1,49 @@
 //! `meshup run`: the proxy until a signal ends it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::RunProxy;
 use crate::{
-    App, Options, Source,
+    App, Options, Source, StartError,
     observe::{LogFormat, init_logging},
 };
+
+/// `timeout` and other supervisors signal a process and then its group: one wish that arrives twice.
+const ECHO: Duration = Duration::from_millis(500);
 
 pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
     let source = Source::File(args.file.config.clone());
     let cache_dir = args.cache_dir.clone().or_else(default_cache_dir);
-    serve(Options { source, cache_dir, watch_files: true })
+    serve(Options { source, cache_dir, watch_files: true }, |_| Ok(()))
 }
 
-/// Serves until SIGTERM or SIGINT, then drains. A second one ends the process at once.
-pub(super) fn serve(options: Options) -> anyhow::Result<ExitCode> {
+/// Serves until SIGTERM or SIGINT, then drains; a second one ends the process at once. `started` is called when the
+/// listeners are open.
+pub(super) fn serve(options: Options, started: impl FnOnce(&App) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
-        let app = App::start(options)?;
+        let app = match App::start(options) {
+            Ok(app) => app,
+            Err(StartError::Config(faults) | StartError::Admin(faults)) => {
+                eprintln!("{faults}");
+                return Ok(ExitCode::FAILURE);
+            }
+            Err(error) => return Err(error.into()),
+        };
         for (name, address) in app.listeners() {
             tracing::info!(listener = &*name, %address, "listening");
         }
         tracing::info!(address = %app.admin(), "admin listening");
+        started(&app)?;
         signals.until_the_end(&app).await;
         tracing::info!("draining");
         tokio::select! {
@@ -69,16 +85,20 @@ impl Signals {
         }
     }
 
+    /// Until a second SIGTERM or SIGINT that is not an echo of the first.
     async fn ended(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        let began = Instant::now();
+        while began.elapsed() < ECHO {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
         }
     }
 }
 
 /// `$XDG_CACHE_HOME/meshup`, else `~/.cache/meshup`.
-fn default_cache_dir() -> Option<PathBuf> {
+pub(super) fn default_cache_dir() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))

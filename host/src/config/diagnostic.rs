@@ -6,6 +6,7 @@
 //! **Invariant:** a diagnostic shows no text behind a key that looks like a secret's (see [`secret`](super::secret)).
 
 use std::{
+    borrow::Cow,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -128,15 +129,16 @@ impl Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
-    /// As rustc does: message, place, source line, help; ends with a newline.
+    /// As rustc does: message, place, source line, help; ends with a newline. Printable, whatever a filter says of its
+    /// configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "error: {}", self.message)?;
+        writeln!(f, "error: {}", printable(&self.message))?;
         let margin = self.location.line().map_or(1, |line| line.to_string().len());
         writeln!(f, "{:margin$}--> {}", "", self.location)?;
         if let Some(spot) = &self.location.spot {
             write_spot(f, spot, margin)?;
         }
-        self.help.as_ref().map_or(Ok(()), |help| writeln!(f, "{:margin$} = help: {help}", ""))
+        self.help.as_ref().map_or(Ok(()), |help| writeln!(f, "{:margin$} = help: {}", "", printable(help)))
     }
 }
 
@@ -224,6 +226,15 @@ impl Serialize for Diagnostics {
     }
 }
 
+/// The text with control characters escaped.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let escape = |char: char| if char.is_control() { char.escape_default().to_string() } else { char.into() };
+    text.chars().map(escape).collect()
+}
+
 /// A value from the text as a message shows it: in backquotes, bounded, printable.
 pub(super) fn quoted(value: &str) -> String {
     let mut out: String = value.chars().take(MAX_QUOTED).map(|c| if c.is_control() { '·' } else { c }).collect();
@@ -256,6 +267,12 @@ mod tests {
         let expected =
             "error: unknown key `load`\n --> a.toml:2:1\n  |\n2 | load = 2\n  | ^^^^\n  = help: did you mean `loud`?\n";
         assert_eq!(fault.to_string(), expected);
+    }
+
+    #[test]
+    fn a_message_cannot_forge_a_line_or_steer_the_terminal() {
+        let fault = at("x = 1", 0, 1).error("refused: a\x1b[31m\nerror: b").to_string();
+        assert!(fault.starts_with("error: refused: a\\u{1b}[31m\\nerror: b\n --> "), "{fault}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
     raw::{Fault, Table, Value},
     value::{count, duration, listen_address, name, one_of, size, size_in_memory},
 };
@@ -15,22 +15,24 @@ const MIB: u64 = 1024 * KIB;
 /// Below this hyper's HTTP/1 parser has no room for its own buffer.
 const MIN_HEADER_BYTES: u64 = 8 * KIB;
 
-/// `[admin]`
-pub(super) fn admin(root: &Table<'_>) -> Admin {
+/// `[admin]`, and where its address stands.
+pub(super) fn admin(root: &Table<'_>) -> (Admin, Location) {
     let table = root.get("admin").and_then(|value| value.table(&keys::ADMIN));
-    let listen = table.and_then(|table| table.read("listen", listen_address));
-    Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9901))) }
+    let value = table.and_then(|table| table.get("listen"));
+    let location = value.as_ref().map_or_else(|| root.file_location(), Value::location);
+    let listen = value.and_then(|value| value.read(listen_address));
+    (Admin { listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9901))) }, location)
 }
 
-/// `[[listeners]]`: at least one. `admin` listens too.
-pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> Vec<Listener> {
-    let Some(value) = root.required("listeners") else { return Vec::new() };
+/// `[[listeners]]`: at least one, and where their addresses stand. `admin` listens too.
+pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> (Vec<Listener>, Vec<Location>) {
+    let Some(value) = root.required("listeners") else { return Default::default() };
     let items = value.items("a list of tables: `[[listeners]]`");
     if items.is_empty() && value.inner().is_array() {
         value.report(Fault::new("at least one listener is required"));
     }
     let mut taken = Taken { names: Vec::new(), addresses: vec![admin.listen] };
-    items.iter().filter_map(|item| listener(&item.table(&keys::LISTENER)?, &mut taken)).collect()
+    items.iter().filter_map(|item| listener(&item.table(&keys::LISTENER)?, &mut taken)).unzip()
 }
 
 /// What earlier listeners have.
@@ -59,20 +61,22 @@ impl<'a> Taken<'a> {
     }
 }
 
-fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<Listener> {
+fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, Location)> {
     table.refuse("tls", "TLS is");
     let forwarded_headers = table.read("forwarded_headers", |value| {
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
     let limits = limits(table);
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
-    let listen = table.required("listen").and_then(|value| value.read(|value| taken.address(value)));
-    Some(Listener {
+    let address = table.required("listen")?;
+    let listen = address.read(|value| taken.address(value));
+    let listener = Listener {
         name: name?,
         listen: listen?,
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
         limits,
-    })
+    };
+    Some((listener, address.location()))
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {

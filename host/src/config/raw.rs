@@ -238,6 +238,11 @@ impl<'a> Table<'a> {
         self.inner.iter().map(entry).collect()
     }
 
+    /// The file that the table is from.
+    pub(super) fn file_location(&self) -> Location {
+        Location::file(self.source.file())
+    }
+
     /// Where the key stands, or the table when the key is absent.
     pub(super) fn key_location(&self, key: &str) -> Location {
         let span = self.inner.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());

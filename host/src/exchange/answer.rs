@@ -13,9 +13,9 @@ use http::{
     header::{CONTENT_LENGTH, HOST},
     uri::PathAndQuery,
 };
-use meshup_abi::{Field, Fields, Malformed, Verdict, flag, tag};
+use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::head;
+use super::{head, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,8 @@ pub(crate) enum Refused {
     Invalid { what: &'static str, value: String },
     #[error("header {0:?} belongs to the host and may not be changed")]
     HostHeader(String),
+    #[error("run after the request was sent, without a complete head")]
+    PartialHead,
     #[error("{verdict} without its {missing}")]
     Incomplete { verdict: Verdict, missing: &'static str },
 }
@@ -68,6 +70,13 @@ pub(super) struct RequestChanges {
     pub upstream: Option<Box<str>>,
     pub timeout: Option<Duration>,
     pub body: Option<Bytes>,
+}
+
+impl RequestChanges {
+    /// Whether they make up a whole head, whatever stood there before.
+    pub(super) fn is_complete(&self) -> bool {
+        self.method.is_some() && self.path.is_some() && matches!(self.headers.first(), Some(HeaderChange::Clear))
+    }
 }
 
 /// Changes to a response head.
@@ -127,9 +136,7 @@ pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap) {
 }
 
 fn clear(headers: &mut HeaderMap) {
-    let kept = [HOST, CONTENT_LENGTH, http::header::TE].map(|name| headers.remove(&name).map(|value| (name, value)));
-    headers.clear();
-    headers.extend(kept.into_iter().flatten());
+    *headers = head::owned_by_host(headers);
 }
 
 /// Reads the answer to an event of `phase`.
@@ -327,11 +334,11 @@ fn header(field: &Field<'_>) -> Result<(HeaderName, HeaderValue), Refused> {
 }
 
 fn header_name(name: &[u8]) -> Result<HeaderName, Refused> {
-    HeaderName::from_bytes(name).map_err(|_| invalid("header name", name))
+    names::header_name(name).map_err(|_| invalid("header name", name))
 }
 
 fn changeable(name: HeaderName) -> Result<HeaderName, Refused> {
-    if name == HOST || name == CONTENT_LENGTH || head::is_hop_by_hop(name.as_str()) {
+    if headers::is_host_owned(name.as_str().as_bytes()) {
         return Err(Refused::HostHeader(name.as_str().into()));
     }
     Ok(name)

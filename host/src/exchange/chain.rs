@@ -7,6 +7,7 @@
 //! or are done.
 
 use std::{
+    pin::{Pin, pin},
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -21,7 +22,7 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, Phase, RequestChanges, ResponseChanges},
+    answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges},
     completion::{self, Completion, Summary},
     event::{self, Fetched},
     refusal,
@@ -223,6 +224,8 @@ pub(super) struct Exchange {
     deadline: Option<Instant>,
     /// The exchange's own time-out has come: nothing is waited for any more.
     expired: bool,
+    /// The head went to an upstream: a further Run must bring a complete one.
+    head_sent: bool,
     reply: Reply,
 }
 
@@ -230,7 +233,17 @@ impl Exchange {
     pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
-        Self { end, head, scheme, head_only, target: Target::Route, deadline, expired: false, reply: Reply::none() }
+        Self {
+            end,
+            head,
+            scheme,
+            head_only,
+            target: Target::Route,
+            deadline,
+            expired: false,
+            head_sent: false,
+            reply: Reply::none(),
+        }
     }
 
     /// Walks the chain and hands the response over.
@@ -338,6 +351,10 @@ impl Exchange {
                     self.change_request(changes);
                     return Ok(Step::Inward);
                 }
+                Decision::Run { changes, .. } if self.head_sent && !changes.is_complete() => {
+                    let fault = filter.malformed(Refused::PartialHead);
+                    return Ok(self.fault(filter, at, &fault));
+                }
                 Decision::Run { changes, deadline } => {
                     self.start_run(at, deadline);
                     self.change_request(changes);
@@ -364,7 +381,7 @@ impl Exchange {
                 }
                 Decision::Sleep(duration) => {
                     self.busy(at);
-                    self.within(at, tokio::time::sleep(duration)).await?;
+                    self.within(at, pin!(tokio::time::sleep(duration))).await?;
                     Happening::Slept
                 }
             };
@@ -493,7 +510,7 @@ impl Exchange {
     }
 
     /// Waits for `work`, but no longer than the exchange and the Runs around filter `at` may take.
-    async fn within<T>(&self, at: usize, work: impl Future<Output = T>) -> Result<T, Expired> {
+    async fn within<T>(&self, at: usize, work: Pin<&mut impl Future<Output = T>>) -> Result<T, Expired> {
         if self.expired {
             return Err(Expired::Exchange);
         }
@@ -514,7 +531,7 @@ fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-async fn until<T>(limit: Option<(Instant, Expired)>, work: impl Future<Output = T>) -> Result<T, Expired> {
+async fn until<T>(limit: Option<(Instant, Expired)>, work: Pin<&mut impl Future<Output = T>>) -> Result<T, Expired> {
     match limit {
         None => Ok(work.await),
         Some((deadline, expired)) => tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired),

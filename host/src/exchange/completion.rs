@@ -58,7 +58,7 @@ impl Completion {
     }
 
     /// The exchange is over.
-    pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         self.finish(outcome);
     }
 

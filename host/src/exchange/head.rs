@@ -10,7 +10,7 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use meshup_abi::ErrorKind;
+use meshup_abi::{ErrorKind, headers::is_hop_by_hop};
 
 use crate::config::ForwardedHeaders;
 
@@ -38,7 +38,9 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), Erro
         return Err(ErrorKind::BadRequest);
     }
     authority_to_host(head)?;
-    join_cookies(&mut head.headers);
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+    }
     let te = strip_hop_by_hop(&mut head.headers);
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
@@ -123,48 +125,46 @@ enum Te {
     Trailers,
 }
 
-/// Whether a field belongs to a connection, not to the message.
-pub(crate) fn is_hop_by_hop(name: &str) -> bool {
-    matches!(
-        name,
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-    )
+/// The fields of an accepted request that filters do not bring: they route and frame it.
+pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
+    let mut owned = HeaderMap::with_capacity(4);
+    for name in [HOST, header::CONTENT_LENGTH, header::TE] {
+        if let Some(value) = headers.get(&name) {
+            owned.insert(name, value.clone());
+        }
+    }
+    owned
 }
 
+/// Takes off what belongs to the connection. One pass over the names: most messages have one such field or none.
 fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
-    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+    let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
+    let mut gone: Vec<_> = hop_by_hop.cloned().collect();
+    if gone.is_empty() {
         return Te::Absent;
     }
-    let asks_trailers = |value: &HeaderValue| {
-        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
-    };
-    let te = if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent };
-    for name in connection_options(headers) {
-        headers.remove(name);
-    }
-    for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
-        headers.remove(name);
-    }
-    for name in ["keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "http2-settings"] {
+    let te = te(headers);
+    gone.extend(connection_options(headers));
+    for name in gone {
         headers.remove(name);
     }
     te
 }
 
+fn te(headers: &HeaderMap) -> Te {
+    let asks_trailers = |value: &HeaderValue| {
+        value.to_str().is_ok_and(|text| text.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    };
+    if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent }
+}
+
 /// The fields that `connection` names, except those that frame or route the message: a client must not have them taken.
-fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
-    let listed = headers.get_all(header::CONNECTION);
-    let names = listed.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let options = |value: &&HeaderValue| !matches!(value.as_bytes(), b"keep-alive" | b"close");
+    let listed = headers.get_all(header::CONNECTION).iter().filter(options);
+    let names = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
-    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH).collect()
+    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH)
 }
 
 fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {

@@ -21,6 +21,8 @@ pub struct ExchangeInfo {
     pub listener: Arc<str>,
     /// The route's name.
     pub route: Arc<str>,
+    /// The path prefix among the route's conditions.
+    pub route_prefix: Option<Arc<str>>,
     /// The upstream chosen, once one is.
     pub upstream: Option<Arc<str>>,
     /// The endpoint last used.

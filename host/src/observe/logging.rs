@@ -1,8 +1,26 @@
 //! Logs: to standard error, as text on a terminal and as JSON otherwise; `RUST_LOG` chooses what.
+//!
+//! **Invariant:** no value can look like another line or steer the terminal: JSON escapes control characters, and so does
+//! the text, except that a message may have further lines, which are indented.
 
-use std::io::IsTerminal;
+use std::{
+    fmt::{self, Debug, Write},
+    io::{self, IsTerminal},
+};
 
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::{Subscriber, field::Field};
+use tracing_subscriber::{
+    EnvFilter,
+    field::MakeExt,
+    filter::LevelFilter,
+    fmt::{
+        MakeWriter,
+        format::{self, Writer},
+    },
+};
+
+/// Before the second and further lines of a message.
+const INDENT: &str = "\n    ";
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,16 +35,113 @@ impl LogFormat {
     /// Text where standard error is a terminal, JSON elsewhere.
     #[must_use]
     pub fn detect() -> Self {
-        if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
+        if io::stderr().is_terminal() { Self::Text } else { Self::Json }
     }
 }
 
 /// Starts logging, once per process; a second call changes nothing. Without `RUST_LOG` the level is `info`.
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-    };
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let _ = tracing::subscriber::set_global_default(subscriber(format, filter, io::stderr));
+}
+
+fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Text => {
+            let fields = format::debug_fn(write_field).delimited(" ");
+            Box::new(builder.with_ansi(io::stderr().is_terminal()).fmt_fields(fields).finish())
+        }
+        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    }
+}
+
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() == "message" {
+        return write!(Printable { writer, newline: INDENT }, "{value:?}");
+    }
+    write!(writer, "{}=", field.name())?;
+    write!(Printable { writer, newline: "\\n" }, "{value:?}")
+}
+
+/// Escapes control characters on their way to the writer.
+struct Printable<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    newline: &'static str,
+}
+
+impl Write for Printable<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| match char {
+            '\n' => self.writer.write_str(self.newline),
+            char if char.is_control() => write!(self.writer, "{}", char.escape_default()),
+            char => self.writer.write_char(char),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Output(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Output {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged in `format`, without the time.
+    fn logged(format: LogFormat, log: impl FnOnce()) -> String {
+        let output = Output::default();
+        let writer = output.clone();
+        let subscriber = subscriber(format, EnvFilter::new("info"), move || writer.clone());
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = output.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    const HOSTILE: &str = "a\x1b[31m\u{9b}\r\n2026-01-01T00:00:00Z ERROR forged";
+
+    #[test]
+    fn a_text_value_cannot_forge_a_line_or_steer_the_terminal() {
+        let text = logged(LogFormat::Text, || tracing::info!(path = %HOSTILE, quoted = HOSTILE, "seen"));
+        let (_, line) = text.split_once(" INFO ").unwrap();
+        let path = "a\\u{1b}[31m\\u{9b}\\r\\n2026-01-01T00:00:00Z ERROR forged";
+        assert_eq!(line, format!("seen path={path} quoted=\"{path}\"\n"));
+    }
+
+    #[test]
+    fn further_lines_of_a_text_message_are_indented() {
+        let text = logged(LogFormat::Text, || tracing::info!("refused:\n{HOSTILE}"));
+        let lines: Vec<_> = text.lines().collect();
+        let [first, second, third] = &lines[..] else { panic!("{text:?}") };
+        assert!(first.ends_with(" INFO refused:"), "{first:?}");
+        assert_eq!(*second, "    a\\u{1b}[31m\\u{9b}\\r");
+        assert_eq!(*third, "    2026-01-01T00:00:00Z ERROR forged");
+    }
+
+    #[test]
+    fn a_json_line_is_one_line_and_brings_values_back() {
+        let text = logged(LogFormat::Json, || tracing::info!(path = %HOSTILE, "{HOSTILE}"));
+        assert_eq!((text.matches('\n').count(), text.contains('\x1b')), (1, false), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["path"], &line["message"]), (&HOSTILE.into(), &HOSTILE.into()));
+    }
+
+    #[test]
+    fn the_level_is_respected() {
+        assert_eq!(logged(LogFormat::Json, || tracing::debug!("unseen")), "");
+    }
 }

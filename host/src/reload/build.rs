@@ -34,10 +34,7 @@ impl Builder {
         locations: &Locations,
         previous: Option<&Snapshot>,
     ) -> Result<Option<Snapshot>, Diagnostics> {
-        if previous.is_some() && config.workers != self.workers {
-            tracing::warn!(now = self.workers, configured = config.workers, "workers change at the next start only");
-        }
-        config.workers = self.workers;
+        self.keep_what_lasts(&mut config, previous);
         let mut faults = Vec::new();
         let filters = self.filters(&config, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(std::mem::take(&mut faults)) {
@@ -46,7 +43,7 @@ impl Builder {
         if previous.is_some_and(|previous| *previous.config == config && same_filters(&previous.filters, &filters)) {
             return Ok(None);
         }
-        let listeners = self.listeners(&config, previous, &mut faults);
+        let listeners = self.listeners(&config, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(faults) {
             return Err(faults);
         }
@@ -57,6 +54,20 @@ impl Builder {
             filters,
             listeners,
         }))
+    }
+
+    /// Puts back what a running process cannot change.
+    fn keep_what_lasts(&self, config: &mut Config, previous: Option<&Snapshot>) {
+        let Some(previous) = previous else { return };
+        if config.workers != self.workers {
+            tracing::warn!(now = self.workers, configured = config.workers, "workers change at the next start only");
+        }
+        let (now, configured) = (previous.config.admin.listen, config.admin.listen);
+        if configured != now {
+            tracing::warn!(%now, %configured, "the address of admin changes at the next start only");
+        }
+        config.workers = self.workers;
+        config.admin.listen = now;
     }
 
     /// Loads and configures every filter of `config`, and keeps none.
@@ -147,11 +158,12 @@ impl Builder {
     fn listeners(
         &self,
         config: &Config,
+        locations: &Locations,
         previous: Option<&Snapshot>,
         faults: &mut Vec<Diagnostic>,
     ) -> Vec<Arc<BoundListener>> {
         let mut listeners = Vec::new();
-        for settings in &config.listeners {
+        for (settings, location) in config.listeners.iter().zip(&locations.listeners) {
             let settings = Arc::new(settings.clone());
             let bound = previous
                 .and_then(|previous| previous.listeners.iter().find(|listener| listener.address == settings.listen));
@@ -162,7 +174,7 @@ impl Builder {
                     Err(error) => {
                         let message =
                             format!("listener {:?}: cannot listen on {}: {error}", settings.name, settings.listen);
-                        faults.push(Location::file(Path::new("")).error(message));
+                        faults.push(location.error(message));
                     }
                 },
             }

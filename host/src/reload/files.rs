@@ -23,9 +23,11 @@ fn files<'a>(source: &'a Source, config: &'a Config) -> impl Iterator<Item = &'a
     own.into_iter().chain(modules)
 }
 
+type Look = (u64, u64, u64, i64, i64);
+
 /// What the files look like from outside, without reading them: device, inode, size and time of change.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<Option<(u64, u64, u64, i64, i64)>>);
+pub(super) struct Fingerprint(Vec<Option<Look>>);
 
 impl Fingerprint {
     pub(super) fn of(source: &Source, config: &Config) -> Self {

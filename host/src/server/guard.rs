@@ -17,6 +17,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::preface::Beginning;
+use crate::observe;
 
 /// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +101,7 @@ impl Guard {
             match self.advance(rest) {
                 Ok(used) => at += used,
                 Err((offset, why)) => {
-                    self.state = State::Refused(why);
+                    self.refuse(why);
                     if let Some(rest) = bytes.get_mut(at + offset..) {
                         rest.fill(0);
                     }
@@ -108,6 +109,15 @@ impl Guard {
                 }
             }
         }
+    }
+
+    #[cold]
+    fn refuse(&mut self, why: Ambiguity) {
+        if !matches!(self.state, State::Refused(_)) {
+            observe::count_ambiguous_request();
+            tracing::debug!(reason = %why, "ambiguous request refused");
+        }
+        self.state = State::Refused(why);
     }
 
     /// Takes the bytes up to the next step; an error has the offset of the byte that is wrong.

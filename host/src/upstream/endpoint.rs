@@ -7,14 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Request;
 use meshup_abi::ErrorKind;
 
-use super::{Answer, SendError, http1, http2};
-use crate::{
-    body::RequestBody,
-    config::{self, Protocol},
-};
+use super::{Answer, Outgoing, http1, http2};
+use crate::config::{self, Protocol};
 
 /// For how long an endpoint that refused a connection is passed over.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -109,14 +105,14 @@ impl Endpoint {
     /// Sends one request and waits for the head of its response.
     ///
     /// # Errors
-    /// [`SendError`]: no connection, or it broke, or the answer was not HTTP.
-    pub(crate) async fn send(self: &Rc<Self>, request: Request<RequestBody>) -> Result<Answer, SendError> {
+    /// No connection, or it broke, or the answer was not HTTP. A request that is still in its place was not sent.
+    pub(crate) async fn send(self: &Rc<Self>, request: &mut Outgoing) -> Result<Answer, ErrorKind> {
         let busy = Busy::new(self.clone());
         let answer = match &self.pool {
             Pool::Http1(pool) => pool.send(request, busy).await,
             Pool::Http2(pool) => pool.send(request, busy).await,
         };
-        if let Err(SendError { kind: ErrorKind::ConnectFailure, .. }) = &answer {
+        if let Err(ErrorKind::ConnectFailure) = &answer {
             self.failing_until.set(Some(Instant::now() + FAILURE_PAUSE));
         } else if self.failing_until.get().is_some() && answer.is_ok() {
             self.failing_until.set(None);

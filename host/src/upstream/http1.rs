@@ -14,7 +14,7 @@ use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
 use super::{
-    Answer, EndpointKey, Lease, SendError, connect,
+    Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
 };
 use crate::body::{RequestBody, RequestSource};
@@ -87,37 +87,30 @@ impl Pool {
 
     /// Sends a request on a pooled or a new connection. A pooled one that turns out to be stale is replaced by a new
     /// one, once, when nothing of the request was sent or sending it twice does no harm.
-    pub(super) async fn send(self: &Rc<Self>, request: Request<RequestBody>, busy: Busy) -> Result<Answer, SendError> {
-        let source = request.body().source();
-        let mut request = request;
-        *request.version_mut() = Version::HTTP_11;
-        frame(&mut request);
+    pub(super) async fn send(self: &Rc<Self>, outgoing: &mut Outgoing, busy: Busy) -> Result<Answer, ErrorKind> {
+        let source = outgoing.as_ref().and_then(|request| request.body().source());
         let mut taken = match self.idle_connection() {
             Some(taken) => taken,
-            None => match self.connection(&busy).await {
-                Ok(taken) => taken,
-                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
-            },
+            None => self.connection(&busy).await?,
         };
         loop {
+            let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
+            *request.version_mut() = Version::HTTP_11;
+            frame(&mut request);
             let spare = if taken.reused { harmless_copy(&request) } else { None };
-            let error = match taken.sender.try_send_request(request).await {
+            let mut error = match taken.sender.try_send_request(request).await {
                 Ok(response) => {
                     let held = Held { pool: self.clone(), sender: taken.sender, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }
                 Err(error) => error,
             };
-            let (kind, unsent) = classify(error, source.as_ref());
-            let again = unsent.or_else(|| spare.filter(|_| kind == ErrorKind::Reset));
-            match again {
-                Some(again) if taken.reused => request = again,
-                unsent => return Err(SendError { kind, unsent: unsent.map(Box::new) }),
+            let kind = super::error_kind(error.error(), source.as_ref());
+            *outgoing = error.take_message().or_else(|| spare.filter(|_| kind == ErrorKind::Reset));
+            if !taken.reused || outgoing.is_none() {
+                return Err(kind);
             }
-            taken = match self.connection(&busy).await {
-                Ok(taken) => taken,
-                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
-            };
+            taken = self.connection(&busy).await?;
         }
     }
 
@@ -253,12 +246,4 @@ fn harmless_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>>
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
     Some(copy)
-}
-
-fn classify(
-    mut error: hyper::client::conn::TrySendError<Request<RequestBody>>,
-    source: Option<&Rc<RequestSource>>,
-) -> (ErrorKind, Option<Request<RequestBody>>) {
-    let unsent = error.take_message();
-    (super::error_kind(error.error(), source), unsent)
 }

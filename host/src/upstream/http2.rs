@@ -13,7 +13,7 @@ use meshup_abi::ErrorKind;
 use tokio::sync::Semaphore;
 
 use super::{
-    Answer, EndpointKey, Lease, SendError, connect,
+    Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
 };
 use crate::{body::RequestBody, local::LocalExecutor};
@@ -85,32 +85,21 @@ impl Pool {
 
     /// Sends a request as a stream of a connection that has room for it. A request that the connection did not take
     /// (it was closing) goes to a new connection, once.
-    pub(super) async fn send(
-        self: &Rc<Self>,
-        mut request: Request<RequestBody>,
-        busy: Busy,
-    ) -> Result<Answer, SendError> {
-        let source = request.body().source();
-        if let Err(kind) = to_http2(&mut request) {
-            return Err(SendError { kind, unsent: None });
-        }
+    pub(super) async fn send(self: &Rc<Self>, outgoing: &mut Outgoing, busy: Busy) -> Result<Answer, ErrorKind> {
+        let source = outgoing.as_ref().and_then(|request| request.body().source());
         let mut retried = false;
         loop {
-            let mut connection = match self.connection(&busy).await {
-                Ok(connection) => connection,
-                Err(kind) => return Err(SendError { kind, unsent: Some(Box::new(request)) }),
-            };
+            let mut connection = self.connection(&busy).await?;
+            let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
+            to_http2(&mut request)?;
             let stream = Stream::open(&connection.streams);
             let mut error = match connection.sender.try_send_request(request).await {
-                Ok(response) => {
-                    return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream })));
-                }
+                Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
                 Err(error) => error,
             };
-            let kind = super::error_kind(error.error(), source.as_ref());
-            match error.take_message() {
-                Some(unsent) if !retried => request = unsent,
-                unsent => return Err(SendError { kind, unsent: unsent.map(Box::new) }),
+            *outgoing = error.take_message();
+            if retried || outgoing.is_none() {
+                return Err(super::error_kind(error.error(), source.as_ref()));
             }
             retried = true;
         }

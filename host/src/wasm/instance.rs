@@ -16,6 +16,9 @@ use super::{
 };
 use crate::exchange::ExchangeInfo;
 
+/// Longer reasons to refuse a configuration are cut.
+const MAX_REASON_BYTES: usize = 4 << 10;
+
 /// A running instance.
 pub(super) struct Instance {
     store: Store<Guest>,
@@ -162,7 +165,8 @@ fn read_refusal(answer: &[u8]) -> Result<(), FaultCause> {
     for field in Fields::new(answer) {
         let field = field.map_err(FaultCause::malformed)?;
         if field.tag == tag::REFUSED {
-            return Err(FaultCause::Configure { reason: String::from_utf8_lossy(field.payload).into_owned() });
+            let reason = field.payload.get(..MAX_REASON_BYTES).unwrap_or(field.payload);
+            return Err(FaultCause::Configure { reason: String::from_utf8_lossy(reason).into_owned() });
         }
     }
     Ok(())

@@ -35,8 +35,8 @@ const KEEP_BYTES: usize = 64 << 10;
 /// While a module is loaded, before the limits of a filter are known.
 const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
 
-/// With fewer than this the runtime does not start.
-const MIN_INSTANCES: u32 = 64;
+/// Where there are no addresses for a pool of this size, instances are allocated one by one.
+const MIN_POOL: u32 = 64;
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
@@ -186,7 +186,8 @@ fn start_engine(max_instances: u32) -> Result<Engine, wasmtime::Error> {
     let started = start_engine_for(max_instances);
     match started {
         // The process may not have that many addresses (`ulimit -v`, small address spaces): fewer instances then.
-        Err(_) if max_instances > MIN_INSTANCES => start_engine(max_instances / 4),
+        Err(_) if max_instances > MIN_POOL => start_engine(max_instances / 4),
+        Err(_) => Engine::new(&engine_config(InstanceAllocationStrategy::OnDemand)),
         started => started,
     }
 }
@@ -194,13 +195,14 @@ fn start_engine(max_instances: u32) -> Result<Engine, wasmtime::Error> {
 fn start_engine_for(max_instances: u32) -> Result<Engine, wasmtime::Error> {
     let mut keeping = pool(max_instances);
     keeping.pagemap_scan(Enabled::Yes).linear_memory_keep_resident(KEEP_BYTES).table_keep_resident(KEEP_BYTES);
-    Engine::new(&engine_config(keeping)).or_else(|_| Engine::new(&engine_config(pool(max_instances))))
+    let pooling = |pool| engine_config(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&pooling(keeping)).or_else(|_| Engine::new(&pooling(pool(max_instances))))
 }
 
-fn engine_config(pool: PoolingAllocationConfig) -> Config {
+fn engine_config(strategy: InstanceAllocationStrategy) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .allocation_strategy(strategy)
         .memory_init_cow(true)
         .epoch_interruption(true)
         .max_wasm_stack(WASM_STACK_BYTES)

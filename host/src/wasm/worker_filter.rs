@@ -88,9 +88,14 @@ impl WorkerFilter {
         }
     }
 
+    /// The fault of a filter whose answer means nothing at this point.
+    pub(crate) fn malformed(&self, reason: impl Display) -> Fault {
+        self.filter.fault(FaultCause::malformed(reason))
+    }
+
     /// The fault of a filter that needs more than `calls` events for one exchange.
     pub(crate) fn exhausted(&self, calls: u32) -> Fault {
-        self.filter.fault(FaultCause::malformed(format_args!("more than {calls} events in one exchange")))
+        self.malformed(format_args!("more than {calls} events in one exchange"))
     }
 
     /// Adds what this worker counted to the filter's numbers; to be called about once per second.

@@ -114,6 +114,7 @@ pub(crate) fn info() -> Box<ExchangeInfo> {
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
         listener: "http".into(),
         route: "orders".into(),
+        route_prefix: Some("/v1".into()),
         upstream: None,
         endpoint: None,
         request_id: None,

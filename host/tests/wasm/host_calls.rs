@@ -68,6 +68,7 @@ fn attributes() {
     assert_eq!(attribute_text(Attribute::ServerAddress), "127.0.0.1:8080");
     assert_eq!(attribute_text(Attribute::Listener), "http");
     assert_eq!(attribute_text(Attribute::Route), "orders");
+    assert_eq!(attribute_text(Attribute::RoutePrefix), "/v1");
     assert_eq!(attribute_text(Attribute::Protocol), "HTTP/2");
     assert_eq!(attribute_text(Attribute::Generation), "3");
     assert_eq!(attribute_text(Attribute::Attempts), "0");
@@ -75,6 +76,8 @@ fn attributes() {
     for absent in [Attribute::Upstream, Attribute::Endpoint, Attribute::TlsVersion, Attribute::PeerSpiffe] {
         assert_eq!(attribute(absent.code(), Some(info())).result, ABSENT);
     }
+    let without_prefix = Box::new(ExchangeInfo { route_prefix: None, ..*info() });
+    assert_eq!(attribute(Attribute::RoutePrefix.code(), Some(without_prefix)).result, ABSENT);
     assert_eq!(attribute(99, Some(info())).result, INVALID);
     assert_eq!(attribute(Attribute::Route.code(), None).result, NO_EXCHANGE);
 }

@@ -255,5 +255,8 @@ codes! {
         Generation = 15, "generation";
         /// How many times the request was sent to an upstream so far, decimal.
         Attempts = 16, "attempts";
+        /// The path prefix that the route asks for, without the slash at its end but for `/` alone; absent when the
+        /// route asks for none.
+        RoutePrefix = 17, "route.path_prefix";
     }
 }

@@ -1,8 +1,8 @@
 //! The wire format between the meshup host and a filter: native ABI, version 1.
 //!
 //! Both sides use this crate and nothing else to read and write messages, so they cannot disagree. It holds the
-//! format alone: no I/O, no wasm, no policy about which change is allowed. The prose specification is `ABI.md` beside
-//! this crate.
+//! format alone, and which headers are the host's: no I/O, no wasm, no other policy about changes. The prose
+//! specification is `ABI.md` beside this crate.
 //!
 //! A message is a run of fields, each `tag: u16, length: u32, payload`, all little-endian and unaligned. A reader skips
 //! the tags it does not know, which is how the format grows.
@@ -28,6 +28,7 @@
 extern crate alloc;
 
 mod codes;
+pub mod headers;
 mod wire;
 
 pub use codes::{

@@ -8,19 +8,27 @@ const PAIR_HEADER: usize = 4;
 
 /// Something a message can be written to.
 pub trait Sink {
-    /// Appends the bytes, all or none.
+    /// Appends the parts one after the other, all or none: one look at the room that is left, whatever their number.
     ///
     /// # Errors
     /// [`Overflow`] when they do not fit.
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow>;
+    fn put<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow>;
 }
 
 impl Sink for Vec<u8> {
     #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        self.extend_from_slice(bytes);
+    fn put<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow> {
+        self.reserve(total(&parts)?);
+        for part in parts {
+            self.extend_from_slice(part);
+        }
         Ok(())
     }
+}
+
+#[inline]
+fn total(parts: &[&[u8]]) -> Result<usize, Overflow> {
+    parts.iter().try_fold(0_usize, |sum, part| sum.checked_add(part.len())).ok_or(Overflow)
 }
 
 /// A sink over a fixed slice, such as a region of a guest's memory.
@@ -46,10 +54,14 @@ impl<'a> SliceSink<'a> {
 
 impl Sink for SliceSink<'_> {
     #[inline]
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
-        let end = self.len.checked_add(bytes.len()).ok_or(Overflow)?;
-        let room = self.slice.get_mut(self.len..end).ok_or(Overflow)?;
-        room.copy_from_slice(bytes);
+    fn put<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow> {
+        let end = self.len.checked_add(total(&parts)?).ok_or(Overflow)?;
+        let mut room = self.slice.get_mut(self.len..end).ok_or(Overflow)?;
+        for part in parts {
+            let (here, rest) = room.split_at_mut_checked(part.len()).ok_or(Overflow)?;
+            here.copy_from_slice(part);
+            room = rest;
+        }
         self.len = end;
         Ok(())
     }
@@ -86,7 +98,7 @@ impl<'a, S: Sink> Writer<'a, S> {
     /// [`Overflow`] when the sink is full, as for every method here.
     #[inline]
     pub fn verdict(&mut self, verdict: crate::Verdict) -> Result<(), Overflow> {
-        self.sink.put(&verdict.code().to_le_bytes())
+        self.sink.put([&verdict.code().to_le_bytes()])
     }
 
     /// A field of raw bytes.
@@ -95,8 +107,7 @@ impl<'a, S: Sink> Writer<'a, S> {
     /// [`Overflow`].
     #[inline]
     pub fn bytes(&mut self, tag: u16, payload: &[u8]) -> Result<(), Overflow> {
-        self.header(tag, payload.len())?;
-        self.sink.put(payload)
+        self.sink.put([&field_header(tag, payload.len())?, payload])
     }
 
     /// A field of two byte strings.
@@ -107,14 +118,10 @@ impl<'a, S: Sink> Writer<'a, S> {
     pub fn pair(&mut self, tag: u16, name: &[u8], value: &[u8]) -> Result<(), Overflow> {
         let name_len = u32::try_from(name.len()).map_err(|_| Overflow)?;
         let len = PAIR_HEADER.checked_add(name.len()).and_then(|len| len.checked_add(value.len()));
-        let len = u32::try_from(len.ok_or(Overflow)?).map_err(|_| Overflow)?;
         let mut head = [0; FIELD_HEADER + PAIR_HEADER];
-        head[..2].copy_from_slice(&tag.to_le_bytes());
-        head[2..6].copy_from_slice(&len.to_le_bytes());
-        head[6..].copy_from_slice(&name_len.to_le_bytes());
-        self.sink.put(&head)?;
-        self.sink.put(name)?;
-        self.sink.put(value)
+        head[..FIELD_HEADER].copy_from_slice(&field_header(tag, len.ok_or(Overflow)?)?);
+        head[FIELD_HEADER..].copy_from_slice(&name_len.to_le_bytes());
+        self.sink.put([&head, name, value])
     }
 
     /// A 16-bit field.
@@ -152,15 +159,13 @@ impl<'a, S: Sink> Writer<'a, S> {
         let micros = value.as_nanos().div_ceil(1000);
         self.u64(tag, u64::try_from(micros).unwrap_or(u64::MAX))
     }
+}
 
-    #[inline]
-    fn header(&mut self, tag: u16, len: usize) -> Result<(), Overflow> {
-        let len = u32::try_from(len).map_err(|_| Overflow)?;
-        let mut head = [0; FIELD_HEADER];
-        head[..2].copy_from_slice(&tag.to_le_bytes());
-        head[2..].copy_from_slice(&len.to_le_bytes());
-        self.sink.put(&head)
-    }
+#[inline]
+fn field_header(tag: u16, len: usize) -> Result<[u8; FIELD_HEADER], Overflow> {
+    let [a, b, c, d] = u32::try_from(len).map_err(|_| Overflow)?.to_le_bytes();
+    let [low, high] = tag.to_le_bytes();
+    Ok([low, high, a, b, c, d])
 }
 
 /// A message that does not follow the format: why, and the offset of the field in it.

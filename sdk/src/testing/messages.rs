@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use meshup_abi::{ErrorKind, Field, tag};
+use meshup_abi::{
+    ErrorKind, Field,
+    headers::{is_host_owned, is_name, is_value},
+    tag,
+};
 
 use crate::{request::Request, wire};
 
@@ -61,7 +65,7 @@ impl SentRequest {
     /// The host's own headers stay.
     fn clear_headers(&mut self) {
         self.complete = true;
-        self.headers.retain(|(name, _)| OWNED.contains(&name.as_str()));
+        self.headers.retain(|(name, _)| is_host_owned(name.as_bytes()));
     }
 
     /// Applies one field of an answer.
@@ -211,34 +215,22 @@ fn apply_to_headers(headers: &mut Headers, field: Field<'_>) {
     }
 }
 
-/// Headers that the host makes itself: it ignores them in a complete list and refuses changes to them.
-const OWNED: [&str; 11] = [
-    "connection",
-    "content-length",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
+/// Of a complete list the host ignores the headers it makes itself.
 fn is_owned(field: Field<'_>) -> bool {
-    field.pair().is_ok_and(|(name, _)| OWNED.iter().any(|owned| name.eq_ignore_ascii_case(owned.as_bytes())))
+    field.pair().is_ok_and(|(name, _)| is_host_owned(&name.to_ascii_lowercase()))
 }
 
 fn checked_name(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name).to_ascii_lowercase();
-    let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    assert!(!name.is_empty() && name.iter().all(token), "the proxy refuses the header name {text:?}");
-    assert!(!OWNED.contains(&text.as_str()), "the proxy owns the header {text:?}: a filter cannot change it");
+    assert!(is_name(name), "the proxy refuses the header name {text:?}");
+    assert!(!is_host_owned(text.as_bytes()), "the proxy owns the header {text:?}: a filter cannot change it");
     text
 }
 
 fn check_value(name: &str, value: &[u8]) {
-    let valid = value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    assert!(valid, "the proxy refuses the value of the header {name:?}: {:?}", String::from_utf8_lossy(value));
+    assert!(
+        is_value(value),
+        "the proxy refuses the value of the header {name:?}: {:?}",
+        String::from_utf8_lossy(value)
+    );
 }

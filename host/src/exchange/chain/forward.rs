@@ -1,16 +1,16 @@
 //! What the chain waits for: the upstream's response, bodies, fetches.
 
-use std::{cell::Cell, time::Instant};
+use std::{cell::Cell, pin::pin, time::Instant};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::HOST, request};
+use http::{HeaderMap, Request, Response, StatusCode, header::HOST, request};
 use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{RequestBody, ResponseSource},
     exchange::{answer::FetchRequest, head},
-    upstream::{Answer, SendError},
+    upstream::Answer,
 };
 
 /// How long a fetch may take that names no deadline of its own.
@@ -22,8 +22,8 @@ impl Exchange {
         if self.expired {
             return Err(Expired::Exchange);
         }
-        let request = match self.upstream_request() {
-            Ok(request) => request,
+        let mut outgoing = match self.upstream_request() {
+            Ok(request) => Some(request),
             Err(kind) => {
                 self.reply = Reply::error(kind);
                 return Ok(());
@@ -38,7 +38,7 @@ impl Exchange {
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
         let endpoint = Cell::new(None);
         self.end.upstream_duration = None;
-        let sent = upstream.send(request, |tried| endpoint.set(Some(tried.key.address)));
+        let sent = pin!(upstream.send(&mut outgoing, |tried| endpoint.set(Some(tried.key.address))));
         let answer = until(Some(limit), sent).await;
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
@@ -48,14 +48,14 @@ impl Exchange {
                 self.end.upstream_duration = Some(self.end.started.elapsed());
                 upstream_reply(answer)
             }
-            Err(SendError { kind, .. }) => Reply::error(kind),
+            Err(kind) => Reply::error(kind),
         };
         upstream.count(self.reply.head.status, self.reply.error);
         Ok(())
     }
 
-    /// The request for the upstream. While a filter may run again, the exchange keeps a copy of the head and what it
-    /// can of the body.
+    /// The request for the upstream. While a filter may run again, the exchange keeps what the host owns of the head
+    /// (the filter brings the rest again) and what it can of the body.
     fn upstream_request(&mut self) -> Result<Request<RequestBody>, ErrorKind> {
         if let Target::Route = self.target {
             self.target = self.end.route.choose_upstream().map_or(Target::Missing, Target::Chosen);
@@ -75,7 +75,10 @@ impl Exchange {
             info.attempts += 1;
             info.upstream = Some(upstream.name.clone());
         }
-        let head = if may_run_again { self.head.clone() } else { take(&mut self.head) };
+        let kept = if may_run_again { head::owned_by_host(&self.head.headers) } else { HeaderMap::new() };
+        let head = take(&mut self.head);
+        self.head.headers = kept;
+        self.head_sent = true;
         Ok(Request::from_parts(head, body))
     }
 
@@ -88,12 +91,12 @@ impl Exchange {
     ) -> Result<Result<Bytes, BodyError>, Expired> {
         if of_request {
             return match self.end.request.clone() {
-                Some(source) => self.within(at, source.read(limit)).await,
+                Some(source) => self.within(at, pin!(source.read(limit))).await,
                 None => Ok(Ok(Bytes::new())),
             };
         }
         let mut source = std::mem::take(&mut self.reply.source);
-        let body = self.within(at, source.read(limit)).await;
+        let body = self.within(at, pin!(source.read(limit))).await;
         self.reply.source = source;
         body
     }
@@ -110,8 +113,8 @@ impl Exchange {
         let timeout = fetch.deadline.unwrap_or(FETCH_TIMEOUT);
         let limit = fetch.limit;
         let work = async {
-            let request = fetch_request(fetch)?;
-            let (response, lease) = upstream.send(request, |_| {}).await.map_err(|error| error.kind)?;
+            let mut request = Some(fetch_request(fetch)?);
+            let (response, lease) = upstream.send(&mut request, |_| {}).await?;
             let (head, incoming) = response.into_parts();
             let mut source = ResponseSource::Upstream(incoming, lease);
             let body = source.read(limit).await.map_err(|error| match error {
@@ -121,7 +124,7 @@ impl Exchange {
             Ok(Fetched { head, body })
         };
         let work = async { tokio::time::timeout(timeout, work).await.unwrap_or(Err(ErrorKind::Timeout)) };
-        self.within(at, work).await
+        self.within(at, pin!(work)).await
     }
 }
 

@@ -73,6 +73,7 @@ fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<
         Attribute::StartTime => out.write_all(&unix_nanos(info.started_at).to_le_bytes()),
         Attribute::Generation => write!(out, "{}", info.generation),
         Attribute::Attempts => write!(out, "{}", info.attempts),
+        Attribute::RoutePrefix => out.write_all(info.route_prefix.as_ref()?.as_bytes()),
         // Listeners have no TLS yet.
         Attribute::TlsVersion | Attribute::TlsServerName | Attribute::PeerSubject | Attribute::PeerSpiffe => {
             return None;
