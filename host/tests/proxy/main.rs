@@ -2,11 +2,13 @@
 //!
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
+mod faults;
 mod filters;
 mod forward;
 mod framing;
 mod grpc;
 mod heads;
+mod reload;
 mod routes;
 mod streaming;
 mod support;

@@ -30,11 +30,11 @@ impl Proxy {
     pub(crate) fn try_start(config: &str) -> Result<Self, StartError> {
         let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };
         let source = Source::Text(format!("{beginning}{config}\n{ADMIN}"));
-        Self::run(source, false)
+        App::start(Options { source, cache_dir: Some(cache_dir()), watch_files: false }).map(Self::of)
     }
 
-    pub(crate) fn run(source: Source, watch_files: bool) -> Result<Self, StartError> {
-        App::start(Options { source, cache_dir: Some(cache_dir()), watch_files }).map(|app| Self { app })
+    pub(crate) fn of(app: App) -> Self {
+        Self { app }
     }
 
     /// A proxy with one route to one origin.
@@ -49,10 +49,6 @@ impl Proxy {
 
     pub(crate) fn app(&self) -> &App {
         &self.app
-    }
-
-    pub(crate) fn into_app(self) -> App {
-        self.app
     }
 }
 
