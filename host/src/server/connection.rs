@@ -142,10 +142,12 @@ pub(super) fn spawn(
 }
 
 async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let beginning = match Beginning::read(&mut stream, &connection.listener.limits).await {
-        Ok(beginning) if !beginning.is_empty() => beginning,
-        _ => return,
+    let beginning = tokio::select! {
+        biased;
+        beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
+        () = grace_over(closing.clone()) => return,
     };
+    let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
     if beginning.is_http2() {
         let io = Guarded::new(stream, beginning, None, connection.head_since.clone());
         http2(connection, io, closing).await;
@@ -153,6 +155,12 @@ async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.head_since.clone());
         http1(connection, io, closing).await;
     }
+}
+
+/// Until a client that has not asked yet was given its time since the drain began.
+async fn grace_over(mut closing: watch::Receiver<bool>) {
+    let _ = closing.wait_for(|closing| *closing).await;
+    tokio::time::sleep(DRAIN_GRACE).await;
 }
 
 async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {

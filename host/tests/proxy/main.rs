@@ -2,6 +2,7 @@
 //!
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
+mod drain;
 mod faults;
 mod filters;
 mod forward;

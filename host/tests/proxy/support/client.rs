@@ -101,22 +101,27 @@ impl Clone for Sender {
 
 impl Client {
     pub(crate) async fn connect(protocol: Protocol, address: SocketAddr) -> Self {
-        let stream = soon("a connection", TcpStream::connect(address)).await.unwrap();
+        Self::try_connect(protocol, address).await.expect("a connection")
+    }
+
+    /// None when the connection is refused or closed at once.
+    pub(crate) async fn try_connect(protocol: Protocol, address: SocketAddr) -> Option<Self> {
+        let stream = soon("a connection", TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).unwrap();
         small_buffer(&stream);
         let io = TokioIo::new(stream);
-        Self(match protocol {
+        Some(Self(match protocol {
             Protocol::Http1 => {
-                let (sender, connection) = conn::http1::handshake(io).await.unwrap();
+                let (sender, connection) = conn::http1::handshake(io).await.ok()?;
                 tokio::spawn(connection);
                 Sender::Http1(std::sync::Arc::new(tokio::sync::Mutex::new(sender)))
             }
             Protocol::Http2 => {
-                let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+                let (sender, connection) = conn::http2::handshake(TokioExecutor::new(), io).await.ok()?;
                 tokio::spawn(connection);
                 Sender::Http2(sender)
             }
-        })
+        }))
     }
 
     /// A connection to the proxy.

@@ -65,6 +65,6 @@ pub(crate) fn upstream(name: &str, protocol: Protocol, endpoints: &[SocketAddr])
 }
 
 /// Compiled filters are kept between tests.
-fn cache_dir() -> PathBuf {
+pub(super) fn cache_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("compiled-filters")
 }
