@@ -15,6 +15,7 @@ pub mod wasm;
 mod admin;
 mod app;
 mod body;
+mod coarse;
 mod drain;
 mod local;
 mod random;

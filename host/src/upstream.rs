@@ -16,6 +16,7 @@ mod connect;
 mod endpoint;
 mod http1;
 mod http2;
+mod spare;
 
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
 

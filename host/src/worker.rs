@@ -16,6 +16,7 @@ use rustc_hash::FxHashMap;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
+    coarse,
     drain::Draining,
     observe::{RouteMetrics, WorkerMetrics},
     random::Random,
@@ -204,6 +205,7 @@ impl Worker {
     }
 
     fn tick(&self, reports: &Reports) {
+        coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
         let generation = self.generation();
         generation.filters.values().for_each(|filter| filter.flush());

@@ -133,8 +133,10 @@ impl<'a> HeadersMut<'a> {
     }
 }
 
+/// Most names have another length, and of the others most are the same to the letter: the host sends lower case.
+#[inline]
 fn same(name: &[u8], other: &str) -> bool {
-    name.eq_ignore_ascii_case(other.as_bytes())
+    name.len() == other.len() && (name == other.as_bytes() || name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 fn listed<'a>(fields: Fields<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {

@@ -31,7 +31,7 @@
 //! assert_eq!((done.status(), done.sent.len()), (200, 2));
 //! ```
 //!
-//! A filter gets the request and what is [`Next`](next::Next): it changes the request, runs it (once, or again: that is
+//! A filter gets the request and what is [`Next`]: it changes the request, runs it (once, or again: that is
 //! a retry), passes it on, or answers by itself. While it awaits, the host does the waiting and other exchanges go on;
 //! one operation is in flight per exchange, and there are no threads.
 //!

@@ -98,7 +98,7 @@ fn push_member(line: &mut String, value: &Value) {
     match value {
         Value::Absent => line.push_str("null"),
         Value::Number(number) => _ = write!(line, "{number}"),
-        Value::Duration(duration) => _ = write!(line, "{:.6}", duration.as_secs_f64()),
+        Value::Duration(duration) => _ = write!(line, "{}.{:06}", duration.as_secs(), duration.subsec_micros()),
         Value::Text(text) => push_json(line, text),
     }
 }

@@ -58,8 +58,7 @@ impl TryFrom<RawConfig> for Config {
     type Error = String;
 
     fn try_from(raw: RawConfig) -> Result<Self, String> {
-        let sampler =
-            Sampler::new(raw.sample).ok_or_else(|| format!("sample: {} is not within 0 and 1", raw.sample))?;
+        let sampler = Sampler::new(raw.sample).ok_or("sample: not within 0 and 1")?;
         if raw.response_header && !raw.request_id {
             return Err("response_header: there is no request id to tell with `request_id = false`".to_owned());
         }

@@ -55,14 +55,19 @@ pub(crate) struct Observation {
 impl Metrics {
     /// An exchange begins.
     pub(crate) fn begin(&'static self, method: &str) -> Observation {
-        let name = exchange::route().unwrap_or_default();
-        let mut routes = self.routes.borrow_mut();
-        let route = routes.iter().position(|route| route.name == name).unwrap_or_else(|| {
-            routes.push(Route::new(name));
-            routes.len() - 1
-        });
-        routes[route].in_flight.add(1.0);
+        let route = exchange::with_attribute(Attribute::Route, |name| self.route(name));
+        let route = route.unwrap_or_else(|| self.route(""));
+        self.routes.borrow()[route].in_flight.add(1.0);
         Observation { metrics: self, route, method: Method::new(method) }
+    }
+
+    /// The index of the route with that name.
+    fn route(&self, name: &str) -> usize {
+        let mut routes = self.routes.borrow_mut();
+        routes.iter().position(|route| route.name == name).unwrap_or_else(|| {
+            routes.push(Route::new(name.to_owned()));
+            routes.len() - 1
+        })
     }
 }
 

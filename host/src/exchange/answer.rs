@@ -8,11 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
-    header::{CONTENT_LENGTH, HOST},
-    uri::PathAndQuery,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
 use super::{head, names};

@@ -9,6 +9,7 @@
 use std::{
     pin::{Pin, pin},
     rc::Rc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ use super::{
 };
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
+    coarse::{CoarseSleep, FAR},
     config::OnError,
     upstream::Upstream,
     wasm::{Fault, Ticket, WorkerFilter},
@@ -531,9 +533,18 @@ fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-async fn until<T>(limit: Option<(Instant, Expired)>, work: Pin<&mut impl Future<Output = T>>) -> Result<T, Expired> {
-    match limit {
-        None => Ok(work.await),
-        Some((deadline, expired)) => tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired),
+async fn until<T>(
+    limit: Option<(Instant, Expired)>,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, Expired> {
+    let Some((deadline, expired)) = limit else { return Ok(work.await) };
+    if deadline.saturating_duration_since(Instant::now()) < FAR {
+        return tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired);
     }
+    let mut timer = pin!(CoarseSleep::until(deadline));
+    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(expired)),
+    })
+    .await
 }

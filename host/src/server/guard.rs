@@ -134,26 +134,39 @@ impl Guard {
                 self.state = if left == used as u64 { State::ChunkEnd } else { State::ChunkData(left - used as u64) };
                 Ok(used)
             }
-            State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => self.take_line(rest),
+            State::Start | State::Fields | State::ChunkSize | State::ChunkEnd | State::Trailers => {
+                self.take_lines(rest)
+            }
         }
     }
 
-    fn take_line(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
-        let Some(end) = memchr::memchr(b'\n', rest) else {
-            self.line.extend_from_slice(rest);
-            let max = if self.state == State::ChunkSize { MAX_CHUNK_LINE } else { MAX_LINE };
-            let too_long = self.line.len() > max;
-            return if too_long { Err((0, Ambiguity::LineTooLong)) } else { Ok(rest.len()) };
-        };
-        let part = rest.get(..end).unwrap_or_default();
-        let checked = if self.line.is_empty() {
-            self.line_ended(part)
-        } else {
-            let mut line = std::mem::take(&mut self.line);
-            line.extend_from_slice(part);
-            self.line_ended(&line)
-        };
-        checked.map(|()| end + 1).map_err(|why| (end, why))
+    /// Takes the lines up to the end of the head or whatever else is read by lines.
+    fn take_lines(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', rest) {
+            self.take_line(rest.get(start..end).unwrap_or_default()).map_err(|why| (end, why))?;
+            start = end + 1;
+            if !self.reads_lines() {
+                return Ok(start);
+            }
+        }
+        self.line.extend_from_slice(rest.get(start..).unwrap_or_default());
+        let max = if self.state == State::ChunkSize { MAX_CHUNK_LINE } else { MAX_LINE };
+        if self.line.len() > max { Err((start, Ambiguity::LineTooLong)) } else { Ok(rest.len()) }
+    }
+
+    /// Takes the end of a line, whose beginning may have come before.
+    fn take_line(&mut self, part: &[u8]) -> Result<(), Ambiguity> {
+        if self.line.is_empty() {
+            return self.line_ended(part);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(part);
+        self.line_ended(&line)
+    }
+
+    fn reads_lines(&self) -> bool {
+        !matches!(self.state, State::Body(_) | State::ChunkData(_) | State::Refused(_))
     }
 
     /// Takes one line, without its LF.

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Method, Request, Version, header::TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Version, header::TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use meshup_abi::ErrorKind;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
+    spare::Spare,
 };
 use crate::body::{RequestBody, RequestSource};
 
@@ -97,7 +98,7 @@ impl Pool {
             let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
             *request.version_mut() = Version::HTTP_11;
             frame(&mut request);
-            let spare = if taken.reused { harmless_copy(&request) } else { None };
+            let spare = if taken.reused { Spare::of(&request) } else { None };
             let mut error = match taken.sender.try_send_request(request).await {
                 Ok(response) => {
                     let held = Held { pool: self.clone(), sender: taken.sender, request: source };
@@ -106,7 +107,7 @@ impl Pool {
                 Err(error) => error,
             };
             let kind = super::error_kind(error.error(), source.as_ref());
-            *outgoing = error.take_message().or_else(|| spare.filter(|_| kind == ErrorKind::Reset));
+            *outgoing = error.take_message().or_else(|| spare.filter(|_| kind == ErrorKind::Reset)?.request());
             if !taken.reused || outgoing.is_none() {
                 return Err(kind);
             }
@@ -229,21 +230,4 @@ fn frame(request: &mut Request<RequestBody>) {
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
         request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-}
-
-/// A copy to send again should the connection prove stale: only of requests without a body whose method is idempotent
-/// (RFC 9110 section 9.2.2).
-fn harmless_copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    let idempotent = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-    );
-    if !idempotent || !matches!(request.body(), RequestBody::Empty) {
-        return None;
-    }
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    Some(copy)
 }

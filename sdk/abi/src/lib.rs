@@ -61,7 +61,7 @@ pub mod export {
 ///
 /// Pointers and lengths are `u32`. A function that fills a caller's buffer takes `(out, capacity)` and returns the
 /// length of the whole value as `i32`: when that exceeds the capacity nothing was written and the guest asks again with
-/// a larger buffer. [`ABSENT`](crate::ABSENT) and the other negative results are named in the crate root.
+/// a larger buffer. [`ABSENT`] and the other negative results are named in the crate root.
 pub mod import {
     /// `(level: u32, text, len)`: one log line. Levels are [`Level`](crate::Level).
     pub const LOG: &str = "log";
