@@ -4,6 +4,7 @@
 
 mod bundled;
 mod drain;
+mod examples;
 mod faults;
 mod filters;
 mod forward;
