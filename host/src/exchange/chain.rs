@@ -360,6 +360,7 @@ impl Exchange {
                 Decision::Run { changes, deadline } => {
                     self.start_run(at, deadline);
                     self.change_request(changes);
+                    self.head_sent = false;
                     return Ok(Step::Inward);
                 }
                 Decision::Respond(own) => {
