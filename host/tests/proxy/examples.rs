@@ -40,7 +40,9 @@ impl Service {
 
     /// A configuration of the examples with this service and ports that the system chooses.
     fn adapt(&self, config: &str) -> String {
-        let config = config.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9000", &self.address.to_string());
+        let config =
+            config.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9000", &self.address.to_string());
+        let config = config.replace("per_try_timeout = \"1s\"", "per_try_timeout = \"20s\"");
         format!("{config}\n[admin]\nlisten = \"127.0.0.1:0\"\n")
     }
 }

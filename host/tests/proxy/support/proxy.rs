@@ -28,6 +28,8 @@ impl Proxy {
 
     /// The same, or why it cannot start.
     pub(crate) fn try_start(config: &str) -> Result<Self, StartError> {
+        static LOG: std::sync::Once = std::sync::Once::new();
+        LOG.call_once(|| meshup::observe::init_logging(meshup::observe::LogFormat::Text));
         let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };
         let source = Source::Text(format!("{beginning}{config}\n{ADMIN}"));
         App::start(Options { source, cache_dir: Some(cache_dir()), watch_files: false }).map(Self::of)
