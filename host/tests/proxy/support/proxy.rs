@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use meshup::{App, Options, Source, StartError};
+use meshup::{App, Options, Source, StartError, wasm::Compiler};
 
 use super::{Origin, Protocol};
 
@@ -34,7 +34,8 @@ impl Proxy {
     }
 
     pub(crate) fn run(source: Source, watch_files: bool) -> Result<Self, StartError> {
-        App::start(Options { source, cache_dir: Some(cache_dir()), watch_files }).map(|app| Self { app })
+        App::start(Options { source, cache_dir: Some(cache_dir()), compiler: Compiler::InProcess, watch_files })
+            .map(|app| Self { app })
     }
 
     /// A proxy with one route to one origin.
