@@ -13,7 +13,7 @@ use crate::{
     observe,
     reload::{Builder, ReloadHandle, Reloader, Source, Trigger},
     snapshot::Snapshot,
-    wasm::{Runtime, RuntimeError, RuntimeOptions},
+    wasm::{Compiler, Runtime, RuntimeError, RuntimeOptions},
     worker::{self, Reports, WorkerInput},
 };
 
@@ -24,6 +24,8 @@ pub struct Options {
     pub source: Source,
     /// Where compiled filters are kept between starts; nowhere when none.
     pub cache_dir: Option<PathBuf>,
+    /// Where filters are compiled.
+    pub compiler: Compiler,
     /// Reload when a file changes on disk.
     pub watch_files: bool,
 }
@@ -63,8 +65,9 @@ impl App {
     /// [`StartError`]; nothing is left running then.
     pub fn start(options: Options) -> Result<Self, StartError> {
         observe::recorder();
-        let (config, locations) = options.source.read()?;
-        let runtime = Runtime::new(RuntimeOptions { cache_dir: options.cache_dir, ..RuntimeOptions::default() })?;
+        let Options { source, cache_dir, compiler, watch_files } = options;
+        let (config, locations) = source.read()?;
+        let runtime = Runtime::new(RuntimeOptions { cache_dir, compiler, ..RuntimeOptions::default() })?;
         let builder = Builder { runtime, workers: config.workers };
         let Some(snapshot) = builder.build(config, &locations, None)? else {
             unreachable!("a first build always differs from none")
@@ -76,8 +79,7 @@ impl App {
         let (drain, draining) = Drain::new();
         let reports = Reports::new(builder.workers);
         let workers = start_workers(builder.workers, &snapshots, &draining, &reports).map_err(StartError::Thread)?;
-        let reload =
-            Reloader::start(options.source, builder, sender, options.watch_files).map_err(StartError::Thread)?;
+        let reload = Reloader::start(source, builder, sender, watch_files).map_err(StartError::Thread)?;
         let state = State { snapshots: snapshots.clone(), reports, drain: draining, reload: reload.clone() };
         let admin = Admin::start(admin, state).map_err(StartError::Thread)?;
         Ok(Self { snapshots, reload, drain, workers, admin })

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod build;
 mod check;
+mod compile_module;
 mod demo;
 mod inspect;
 mod new;
@@ -43,6 +44,9 @@ pub enum Command {
     /// Write, build and inspect filters
     #[command(subcommand, arg_required_else_help = true)]
     Filter(FilterCommand),
+    /// What `run`, `check` and `demo` start for each module: wasm in, code out
+    #[command(hide = true)]
+    CompileModule(CompileModule),
 }
 
 impl Cli {
@@ -57,6 +61,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Demo => demo::run(),
             Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::CompileModule(args) => compile_module::run(args),
         }
     }
 }
@@ -136,6 +141,14 @@ pub struct InspectFilter {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// `meshup compile-module`
+#[derive(Debug, Args)]
+pub struct CompileModule {
+    /// Leave the processors to others
+    #[arg(long)]
+    low_priority: bool,
 }
 
 #[cfg(test)]

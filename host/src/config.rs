@@ -134,7 +134,7 @@ pub struct Filter {
 }
 
 /// Where a filter's module comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ModuleSource {
     /// `builtin:NAME`
     Builtin(String),

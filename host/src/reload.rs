@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 mod build;
 mod files;
+mod modules;
 
 pub(crate) use build::Builder;
 pub(crate) use files::Watch;

@@ -8,14 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meshup::{App, Options, Source};
+use meshup::{App, Options, Source, wasm::Compiler};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ADMIN: &str = "workers = 2\n[admin]\nlisten = \"127.0.0.1:0\"\n";
 
 fn start(source: Source) -> Result<App, meshup::StartError> {
-    App::start(Options { source, cache_dir: None, watch_files: false })
+    App::start(Options { source, cache_dir: None, compiler: Compiler::InProcess, watch_files: false })
 }
 
 fn start_file(path: &Path, config: &str) -> App {

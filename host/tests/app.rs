@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meshup::{App, Options, Source};
+use meshup::{App, Options, Source, wasm::Compiler};
 
 const CONFIG: &str = r#"
 workers = 2
@@ -27,7 +27,13 @@ fn a_dropped_proxy_leaves_no_thread() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("meshup.toml");
     fs::write(&path, CONFIG).unwrap();
-    let app = App::start(Options { source: Source::File(path), cache_dir: None, watch_files: true }).unwrap();
+    let app = App::start(Options {
+        source: Source::File(path),
+        cache_dir: None,
+        compiler: Compiler::InProcess,
+        watch_files: true,
+    })
+    .unwrap();
     wait_for_threads(4);
     drop(app);
     wait_for_threads(0);

@@ -62,3 +62,32 @@ fn build_needs_a_crate() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(told(&refused).contains("has no Cargo.toml"), "{}", told(&refused));
 }
+
+#[test]
+fn check_compiles_in_a_child_and_names_the_module_that_is_bad() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wasm = wat::parse_str("(module (func (result i32) (i32.const 1)))").unwrap();
+    // A body that ends too soon: it passes every check that comes before the compiler.
+    wasm.pop();
+    fs::write(folder.path().join("bad.wasm"), wasm).unwrap();
+    let config = "[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n[filters.bad]\nmodule = \"bad.wasm\"\n\
+        [filters.again]\nmodule = \"bad.wasm\"\n[filters.good]\nmodule = \"builtin:telemetry\"\n";
+    fs::write(folder.path().join("meshup.toml"), config).unwrap();
+    let checked = meshup(folder.path(), &["check", "--config", "meshup.toml"]);
+    let told = told(&checked);
+    assert_eq!(checked.status.code(), Some(1), "{told}");
+    for name in ["bad", "again"] {
+        assert!(
+            told.contains(&format!("filter \"{name}\": module bad.wasm: not a valid WebAssembly module: ")),
+            "{told}"
+        );
+    }
+    assert!(!told.contains("\"good\""), "{told}");
+}
+
+#[test]
+fn the_command_that_compiles_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = meshup(folder.path(), &["--help"]);
+    assert!(!String::from_utf8_lossy(&help.stdout).contains("compile-module"));
+}

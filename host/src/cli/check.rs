@@ -6,13 +6,13 @@ use super::ConfigFile;
 use crate::{
     Source,
     reload::Builder,
-    wasm::{Runtime, RuntimeOptions},
+    wasm::{Compiler, Runtime, RuntimeOptions},
 };
 
 pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
     let source = Source::File(args.config.clone());
     let checked = source.read().map(|(config, locations)| {
-        let runtime = Runtime::new(RuntimeOptions::default())?;
+        let runtime = Runtime::new(RuntimeOptions { compiler: Compiler::this_program(), ..RuntimeOptions::default() })?;
         let builder = Builder { runtime, workers: config.workers };
         anyhow::Ok((builder.check(&config, &locations), config))
     });

@@ -17,6 +17,7 @@ use super::run;
 use crate::{
     App, Options, Source,
     observe::{LogFormat, init_logging},
+    wasm::Compiler,
 };
 
 mod origin;
@@ -49,8 +50,12 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
     let folder = tempfile::Builder::new().prefix("meshup-demo-").tempdir().context("cannot make a folder")?;
     let demo = Demo::new(&folder)?;
-    let options =
-        Options { source: Source::File(demo.config.clone()), cache_dir: run::default_cache_dir(), watch_files: true };
+    let options = Options {
+        source: Source::File(demo.config.clone()),
+        cache_dir: run::default_cache_dir(),
+        compiler: Compiler::this_program(),
+        watch_files: true,
+    };
     run::serve(options, |app| say(&demo.requests(app)))
 }
 

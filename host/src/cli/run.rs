@@ -13,6 +13,7 @@ use super::RunProxy;
 use crate::{
     App, Options, Source, StartError,
     observe::{LogFormat, init_logging},
+    wasm::Compiler,
 };
 
 /// `timeout` and other supervisors signal a process and then its group: one wish that arrives twice.
@@ -22,7 +23,7 @@ pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
     let source = Source::File(args.file.config.clone());
     let cache_dir = args.cache_dir.clone().or_else(default_cache_dir);
-    serve(Options { source, cache_dir, watch_files: true }, |_| Ok(()))
+    serve(Options { source, cache_dir, compiler: Compiler::this_program(), watch_files: true }, |_| Ok(()))
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second one ends the process at once. `started` is called when the

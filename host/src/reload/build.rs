@@ -1,7 +1,8 @@
 //! Building one generation: modules, filters, listeners.
 
-use std::{collections::BTreeMap, fs::File, io::Read, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use super::modules;
 use crate::{
     config::{
         Config, Diagnostic, Diagnostics, Filter as FilterConfig, FilterLocation, Location, Locations, ModuleSource,
@@ -9,11 +10,8 @@ use crate::{
     route::RouteTable,
     server::BoundListener,
     snapshot::Snapshot,
-    wasm::{ConfigureError, Filter, FilterSpec, Module, Runtime},
+    wasm::{ConfigureError, Filter, FilterSpec, Module, Priority, Runtime},
 };
-
-/// A larger file is no filter.
-const MAX_MODULE_BYTES: u64 = 32 << 20;
 
 /// Builds snapshots for a fixed number of workers.
 #[derive(Debug)]
@@ -88,13 +86,19 @@ impl Builder {
         previous: Option<&Snapshot>,
         faults: &mut Vec<Diagnostic>,
     ) -> BTreeMap<Arc<str>, Arc<Filter>> {
+        // Traffic goes on during a reload.
+        let priority = if previous.is_some() { Priority::Low } else { Priority::Normal };
+        let modules = modules::load(&self.runtime, config, priority);
         let mut filters = BTreeMap::new();
-        for (name, filter) in &config.filters {
+        for ((name, filter), module) in config.filters.iter().zip(modules) {
             let unknown =
                 FilterLocation { module: Location::file(Path::new("")), config: Location::file(Path::new("")) };
             let location = locations.filters.get(name).unwrap_or(&unknown);
             let known = previous.and_then(|previous| previous.filters.get(name));
-            match self.filter(name, filter, location, known) {
+            let filter = module
+                .map_err(|problem| problem.about(name, &location.module))
+                .and_then(|module| self.filter(name, filter, module, location, known));
+            match filter {
                 Ok(filter) => drop(filters.insert(name.clone(), filter)),
                 Err(fault) => faults.push(fault),
             }
@@ -106,16 +110,10 @@ impl Builder {
         &self,
         name: &Arc<str>,
         filter: &FilterConfig,
+        module: Arc<Module>,
         location: &FilterLocation,
         known: Option<&Arc<Filter>>,
     ) -> Result<Arc<Filter>, Diagnostic> {
-        let module = self.module(&filter.module).map_err(|problem| {
-            let fault = location.module.error(format!("filter {name:?}: {}", problem.message));
-            match problem.help {
-                Some(help) => fault.with_help(help),
-                None => fault,
-            }
-        })?;
         let log_lines_per_second = match &filter.module {
             ModuleSource::Builtin(_) => u32::MAX,
             ModuleSource::File(_) => FilterSpec::LOG_LINES_PER_SECOND,
@@ -136,23 +134,6 @@ impl Builder {
             ConfigureError::Refused { .. } => location.config.error(error.to_string()),
             ConfigureError::Faulted(_) => location.module.error(error.to_string()),
         })
-    }
-
-    fn module(&self, source: &ModuleSource) -> Result<Arc<Module>, Problem> {
-        match source {
-            ModuleSource::Builtin(name) => {
-                let wasm = meshup_filters::builtin(name).ok_or_else(|| unknown_builtin(name))?;
-                self.runtime.load(wasm).map_err(Problem::new)
-            }
-            ModuleSource::File(path) => {
-                let wasm = read_module(path).map_err(|error| {
-                    Problem::new(format_args!("cannot read the module {}: {error}", path.display()))
-                })?;
-                self.runtime
-                    .load(&wasm)
-                    .map_err(|error| Problem::new(format_args!("module {}: {error}", path.display())))
-            }
-        }
     }
 
     fn listeners(
@@ -181,34 +162,6 @@ impl Builder {
         }
         listeners
     }
-}
-
-/// What is wrong with a module, before it is known where it was named.
-struct Problem {
-    message: String,
-    help: Option<String>,
-}
-
-impl Problem {
-    fn new(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), help: None }
-    }
-}
-
-fn unknown_builtin(name: &str) -> Problem {
-    let known = meshup_filters::NAMES.join(", ");
-    let likely = meshup_filters::NAMES.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
-    let help = match likely {
-        Some(likely) => format!("did you mean \"builtin:{likely}\"? there are: {known}"),
-        None => format!("there are: {known}"),
-    };
-    Problem { message: format!("there is no bundled filter {name:?}"), help: Some(help) }
-}
-
-fn read_module(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut wasm = Vec::new();
-    File::open(path)?.take(MAX_MODULE_BYTES + 1).read_to_end(&mut wasm)?;
-    Ok(wasm)
 }
 
 fn same_filters(left: &BTreeMap<Arc<str>, Arc<Filter>>, right: &BTreeMap<Arc<str>, Arc<Filter>>) -> bool {

@@ -120,7 +120,7 @@ fn prepare(folder: &Path) -> Result<(), CacheError> {
 }
 
 fn check_access(metadata: &fs::Metadata) -> Result<(), CacheError> {
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(CacheError::Owner(metadata.uid()));
     }
     if metadata.mode() & 0o022 != 0 {

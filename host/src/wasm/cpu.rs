@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, EngineWeak};
 
 /// How often guests look at the clock: the most that a budget is overrun, twice.
@@ -103,6 +103,11 @@ impl CpuBudget {
         self.started = None;
     }
 
+    /// From the next call on, this much.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// The limit.
     pub(super) fn limit(&self) -> Duration {
         self.limit
@@ -118,7 +123,7 @@ impl CpuBudget {
 }
 
 fn thread_cpu_time() -> Option<Duration> {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok().map(Duration::from)
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).ok()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** an instance holds an exchange's [`ExchangeInfo`] only during a call.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use wasmtime::{Memory, StoreContextMut, UpdateDeadline};
 
@@ -14,6 +14,9 @@ use super::{
     state::Namespace,
 };
 use crate::{config::FilterLimits, exchange::ExchangeInfo};
+
+/// CPU time that a start function and `configure` have each at least: a filter may compile regular expressions there.
+const SETUP_CPU: Duration = Duration::from_millis(500);
 
 /// What all instances of a filter share.
 #[derive(Debug)]
@@ -48,10 +51,15 @@ impl Guest {
             memory: None,
             info: None,
             memory_limit: MemoryLimit::new(environment.limits.memory_bytes),
-            cpu: CpuBudget::new(environment.limits.cpu_per_call),
+            cpu: CpuBudget::new(environment.limits.cpu_per_call.max(SETUP_CPU)),
             series: SeriesHandles::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The instance is configured: what follows is calls for exchanges.
+    pub(super) fn end_setup(&mut self) {
+        self.cpu.set_limit(self.environment.limits.cpu_per_call);
     }
 
     /// A call begins: limits count from here.

@@ -25,7 +25,7 @@ pub enum FaultCause {
         /// What the runtime says about the trap.
         message: String,
     },
-    /// One call used more CPU time than `limits.cpu_per_call`.
+    /// One call used more CPU time than `limits.cpu_per_call`, or than the setup of an instance may.
     #[error("CPU limit of {limit:?} per call exceeded")]
     CpuLimit {
         /// The limit.

@@ -65,6 +65,7 @@ impl Instance {
         let (mut new, instance) = Self::new(module, environment)?;
         let configure: TypedFunc<u32, u64> = function(&mut new.store, instance, &module.exports.configure)?;
         new.configure(&configure, &environment.filter, config)?;
+        new.store.data_mut().end_setup();
         Ok(new)
     }
 

@@ -3,7 +3,7 @@
 //! **Invariant:** a [`Module`] has every export of the ABI with its signature, imports nothing the host does not give,
 //! and answered with the right ABI version.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use meshup_abi::{IMPORT_MODULE, VERSION, export, import};
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, ModuleExport};
@@ -11,7 +11,7 @@ use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, ModuleExport};
 use super::{environment::Guest, fault::FaultCause};
 
 /// The largest module, bytes.
-const MAX_MODULE_BYTES: usize = 32 << 20;
+pub const MAX_MODULE_BYTES: usize = 32 << 20;
 const MAGIC: &[u8] = b"\0asm";
 const CORE_VERSION: &[u8] = &[1, 0, 0, 0];
 const COMPONENT_LAYER: &[u8] = &[1, 0];
@@ -83,6 +83,18 @@ pub enum ModuleError {
     #[error("not a valid WebAssembly module: {reason}")]
     Invalid {
         /// What the compiler says.
+        reason: String,
+    },
+    /// Compiling it was given up.
+    #[error("it takes longer than {limit:?} to compile")]
+    TooSlow {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The compiler itself failed, perhaps for want of memory.
+    #[error("the compiler failed: {reason}")]
+    Compiler {
+        /// How it ended, and what it said.
         reason: String,
     },
     /// An export of the ABI is not there.

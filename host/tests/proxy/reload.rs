@@ -11,7 +11,7 @@ use std::{
 
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use meshup::{App, Options, Source};
+use meshup::{App, Options, Source, wasm::Compiler};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -66,7 +66,10 @@ impl Files {
 
     fn start(&self, watch_files: bool) -> Proxy {
         let source = Source::File(self.path());
-        Proxy::of(App::start(Options { source, cache_dir: Some(self.cache()), watch_files }).unwrap())
+        Proxy::of(
+            App::start(Options { source, cache_dir: Some(self.cache()), compiler: Compiler::InProcess, watch_files })
+                .unwrap(),
+        )
     }
 }
 

@@ -117,12 +117,26 @@ fn one_long_host_call_ends_too() {
 #[test]
 fn loops_in_configure_and_in_start_end() {
     let error = Guest { configure: LOOP, ..Guest::default() }.filter(&runtime()).unwrap_err();
-    assert_eq!(error.to_string(), "filter \"test\": CPU limit of 10ms per call exceeded");
+    assert_eq!(error.to_string(), "filter \"test\": CPU limit of 500ms per call exceeded");
     let start = Guest { rest: "(func $start (loop $forever (br $forever))) (start $start)", ..Guest::default() };
     let error = start.load(&runtime()).unwrap_err();
-    assert_eq!(error.to_string(), "it fails when it is started: CPU limit of 100ms per call exceeded");
+    assert_eq!(error.to_string(), "it fails when it is started: CPU limit of 500ms per call exceeded");
     let version = Guest { version: "(loop $forever (br $forever)) (i32.const 1)", ..Guest::default() };
     assert!(version.load(&runtime()).is_err());
+}
+
+#[test]
+fn configure_has_a_larger_budget_than_an_event() {
+    // Tens of milliseconds, whatever the machine: more than 1 ms, less than 500.
+    let spin = "(local $n i32) (local.set $n (i32.const 20000000))
+        (loop $again (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))";
+    let configure = Box::leak(format!("{spin} (i64.const 0)").into_boxed_str());
+    let on_event = Box::leak(format!("{spin} {PASS}").into_boxed_str());
+    let runtime = runtime();
+    let mut spec = spec(Guest { configure, on_event, ..Guest::default() }.load(&runtime).unwrap());
+    spec.limits.cpu_per_call = Duration::from_millis(1);
+    let worker_filter = WorkerFilter::new(Filter::new(&runtime, spec).unwrap());
+    assert_eq!(exchange(&worker_filter).unwrap_err().cause.label(), "cpu-limit");
 }
 
 #[test]
@@ -217,7 +231,7 @@ fn a_filter_that_fails_every_third_request_serves_the_others() {
 
 #[test]
 fn a_full_pool_is_a_fault_until_there_is_room() {
-    let runtime = Runtime::new(RuntimeOptions { cache_dir: None, max_instances: 4 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { max_instances: 4, ..RuntimeOptions::default() }).unwrap();
     let spec = isolated(Guest::default().load(&runtime).unwrap());
     let worker_filter = WorkerFilter::new(Filter::new(&runtime, spec).unwrap());
     let mut tickets: Vec<_> = (0..4).map(|_| worker_filter.enter().unwrap()).collect();
@@ -228,7 +242,7 @@ fn a_full_pool_is_a_fault_until_there_is_room() {
 
 #[test]
 fn an_instance_that_faulted_gives_its_room_back_while_exchanges_hold_on_to_it() {
-    let runtime = Runtime::new(RuntimeOptions { cache_dir: None, max_instances: 1 }).unwrap();
+    let runtime = Runtime::new(RuntimeOptions { max_instances: 1, ..RuntimeOptions::default() }).unwrap();
     let worker_filter = poisonable().worker_filter(&runtime);
     let held: Vec<_> = (0..8).map(|_| worker_filter.enter().unwrap()).collect();
     request(&held[0], b"!").unwrap_err();

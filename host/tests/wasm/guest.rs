@@ -87,7 +87,7 @@ impl Guest {
 }
 
 pub(crate) fn runtime() -> Arc<Runtime> {
-    Runtime::new(RuntimeOptions { cache_dir: None, max_instances: 16 }).unwrap()
+    Runtime::new(RuntimeOptions { max_instances: 16, ..RuntimeOptions::default() }).unwrap()
 }
 
 pub(crate) const LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 20, cpu_per_call: Duration::from_millis(10) };

@@ -93,7 +93,8 @@ fn a_module_is_loaded_once_and_freed_when_nobody_uses_it() {
 fn compiled_code_comes_from_disk_when_it_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     let load = || -> (Arc<Runtime>, Arc<Module>) {
-        let options = RuntimeOptions { cache_dir: Some(folder.path().into()), max_instances: 4 };
+        let options =
+            RuntimeOptions { cache_dir: Some(folder.path().into()), max_instances: 4, ..RuntimeOptions::default() };
         let runtime = Runtime::new(options).unwrap();
         let module = runtime.load(&Guest::default().wasm()).unwrap();
         exchange(&Guest::default().worker_filter(&runtime)).unwrap();

@@ -2,6 +2,7 @@
 //! thread and its memory back from guests that misbehave.
 
 mod calls;
+mod compiling;
 mod faults;
 mod guest;
 mod host_calls;

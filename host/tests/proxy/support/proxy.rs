@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-use meshup::{App, Options, Source, StartError};
+use meshup::{App, Options, Source, StartError, wasm::Compiler};
 
 use super::{Origin, Protocol};
 
@@ -32,7 +32,8 @@ impl Proxy {
         LOG.call_once(|| meshup::observe::init_logging(meshup::observe::LogFormat::Text));
         let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };
         let source = Source::Text(format!("{beginning}{config}\n{ADMIN}"));
-        App::start(Options { source, cache_dir: Some(cache_dir()), watch_files: false }).map(Self::of)
+        App::start(Options { source, cache_dir: Some(cache_dir()), compiler: Compiler::InProcess, watch_files: false })
+            .map(Self::of)
     }
 
     pub(crate) fn of(app: App) -> Self {

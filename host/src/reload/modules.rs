@@ -1,0 +1,105 @@
+//! Loading the modules that a configuration names: each once, and several at the same time.
+//!
+//! **Invariant:** every filter gets its module or the [`Problem`] with it, whatever became of the others.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    io::Read,
+    num::NonZero,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use crate::{
+    config::{Config, Diagnostic, Location, ModuleSource},
+    wasm::{MAX_MODULE_BYTES, Module, Priority, Runtime},
+};
+
+type Loaded = HashMap<ModuleSource, Result<Arc<Module>, Problem>>;
+
+/// What is wrong with a module, whoever names it.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    message: String,
+    help: Option<String>,
+}
+
+impl Problem {
+    fn new(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), help: None }
+    }
+
+    /// As the problem of a filter.
+    pub(super) fn about(self, filter: &str, location: &Location) -> Diagnostic {
+        let fault = location.error(format!("filter {filter:?}: {}", self.message));
+        match self.help {
+            Some(help) => fault.with_help(help),
+            None => fault,
+        }
+    }
+}
+
+/// The modules of all filters, in the order of the filters.
+pub(super) fn load(runtime: &Runtime, config: &Config, priority: Priority) -> Vec<Result<Arc<Module>, Problem>> {
+    let sources: BTreeSet<_> = config.filters.values().map(|filter| &filter.module).collect();
+    let loaded = load_all(runtime, &Vec::from_iter(sources), priority);
+    let module = |source| loaded.get(source).cloned().unwrap_or_else(|| load_one(runtime, source, priority));
+    config.filters.values().map(|filter| module(&filter.module)).collect()
+}
+
+/// As many at a time as there are processors.
+fn load_all(runtime: &Runtime, sources: &[&ModuleSource], priority: Priority) -> Loaded {
+    let (next, loaded) = (AtomicUsize::new(0), Mutex::new(Loaded::new()));
+    let work = || {
+        while let Some(&source) = sources.get(next.fetch_add(1, Relaxed)) {
+            let module = load_one(runtime, source, priority);
+            loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(source.clone(), module);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(sources.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Where there is no thread the others do its work.
+            _ = thread::Builder::new().name("load".into()).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    loaded.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn load_one(runtime: &Runtime, source: &ModuleSource, priority: Priority) -> Result<Arc<Module>, Problem> {
+    match source {
+        ModuleSource::Builtin(name) => {
+            let wasm = meshup_filters::builtin(name).ok_or_else(|| unknown_builtin(name))?;
+            runtime.load_with(wasm, priority).map_err(Problem::new)
+        }
+        ModuleSource::File(path) => {
+            let wasm = read(path)
+                .map_err(|error| Problem::new(format_args!("cannot read the module {}: {error}", path.display())))?;
+            let problem = |error| Problem::new(format_args!("module {}: {error}", path.display()));
+            runtime.load_with(&wasm, priority).map_err(problem)
+        }
+    }
+}
+
+fn unknown_builtin(name: &str) -> Problem {
+    let known = meshup_filters::NAMES.join(", ");
+    let likely = meshup_filters::NAMES.iter().find(|known| strsim::damerau_levenshtein(known, name) <= 2);
+    let help = match likely {
+        Some(likely) => format!("did you mean \"builtin:{likely}\"? there are: {known}"),
+        None => format!("there are: {known}"),
+    };
+    Problem { message: format!("there is no bundled filter {name:?}"), help: Some(help) }
+}
+
+/// One byte more than a module may have shows that it is too large.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut wasm = Vec::new();
+    File::open(path)?.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut wasm)?;
+    Ok(wasm)
+}
