@@ -1,20 +1,11 @@
 //! A message goes through the proxy as it is, but for what belongs to a connection.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
 
-use crate::support::{
-    Answer, Body, Client, Message, Origin, Protocol, Proxy, ROUTE, Wire, channel, empty, eventually, full, get, post,
-    soon, upstream, with_trailers,
-};
+use crate::support::{Client, Origin, Protocol, Proxy, Wire, full, post, with_trailers};
 
 /// Every pair of a client's and an upstream's protocol.
 fn pairs() -> impl Iterator<Item = (Protocol, Protocol)> {

@@ -33,11 +33,10 @@ impl Messages {
     /// The next message; none at the end.
     async fn next(&mut self) -> Option<String> {
         loop {
-            if let Some(length) = self.read.get(1..5).map(|length| u32::from_be_bytes(length.try_into().unwrap())) {
-                if self.read.len() >= 5 + length as usize {
-                    let message = self.read.split_to(5 + length as usize);
-                    return Some(String::from_utf8(message[5..].to_vec()).unwrap());
-                }
+            let length = self.read.get(1..5).map(|length| u32::from_be_bytes(length.try_into().unwrap()) as usize);
+            if let Some(length) = length.filter(|length| self.read.len() >= 5 + length) {
+                let message = self.read.split_to(5 + length);
+                return Some(String::from_utf8(message[5..].to_vec()).unwrap());
             }
             match soon("a frame", self.body.frame()).await?.unwrap().into_data() {
                 Ok(data) => self.read.extend(data),

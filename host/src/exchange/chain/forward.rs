@@ -9,7 +9,7 @@ use meshup_abi::{BodyError, ErrorKind};
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{RequestBody, ResponseSource},
-    exchange::{answer::FetchRequest, head},
+    exchange::{answer::FetchRequest, head, refusal},
     upstream::Answer,
 };
 
@@ -43,6 +43,9 @@ impl Exchange {
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
         }
+        let answer = answer.inspect_err(|_| {
+            upstream.count(refusal::status(ErrorKind::Timeout), Some(ErrorKind::Timeout));
+        });
         self.reply = match answer? {
             Ok(answer) => {
                 self.end.upstream_duration = Some(self.end.started.elapsed());

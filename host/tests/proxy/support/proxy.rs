@@ -2,7 +2,14 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
+<<<<<<< HEAD
 use meshup::{App, Options, Source, StartError, wasm::Compiler};
+=======
+use meshup::{
+    App, Options, Source, StartError,
+    observe::{LogFormat, init_logging},
+};
+>>>>>>> e2e
 
 use super::{Origin, Protocol};
 
@@ -29,7 +36,9 @@ impl Proxy {
     /// The same, or why it cannot start.
     pub(crate) fn try_start(config: &str) -> Result<Self, StartError> {
         static LOG: std::sync::Once = std::sync::Once::new();
-        LOG.call_once(|| meshup::observe::init_logging(meshup::observe::LogFormat::Text));
+        if std::env::var_os("RUST_LOG").is_some() {
+            LOG.call_once(|| init_logging(LogFormat::Text));
+        }
         let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };
         let source = Source::Text(format!("{beginning}{config}\n{ADMIN}"));
         App::start(Options { source, cache_dir: Some(cache_dir()), compiler: Compiler::InProcess, watch_files: false })

@@ -62,11 +62,6 @@ impl Wire {
         soon("a write", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
-    /// Ends the sending half.
-    pub(crate) async fn finish(&mut self) {
-        soon("a shutdown", self.stream.shutdown()).await.unwrap();
-    }
-
     /// Closes with a reset instead of an end.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
