@@ -2,14 +2,11 @@
 
 use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
 
-<<<<<<< HEAD
-use meshup::{App, Options, Source, StartError, wasm::Compiler};
-=======
 use meshup::{
     App, Options, Source, StartError,
     observe::{LogFormat, init_logging},
+    wasm::Compiler,
 };
->>>>>>> e2e
 
 use super::{Origin, Protocol};
 
