@@ -140,7 +140,7 @@ pub(crate) struct Reloader {
     snapshots: watch::Sender<Arc<Snapshot>>,
     watch: Option<Watch>,
     failure: Arc<Mutex<Option<Failure>>>,
-    /// What the files looked like at the last attempt.
+    /// What the files looked like when the last attempt began, before it read them.
     seen: Fingerprint,
 }
 
@@ -235,10 +235,10 @@ impl Reloader {
     /// Builds the next generation and swaps it in.
     fn attempt(&mut self) -> Result<Reloaded, Diagnostics> {
         self.seen = self.fingerprint();
-        let built = self
-            .source
-            .read()
-            .and_then(|(config, locations)| self.builder.build(config, &locations, Some(&self.current)))?;
+        let (config, locations) = self.source.read()?;
+        // Looked at before the modules are read: what changes during the build is built next.
+        let seen = Fingerprint::of(&self.source, &config).as_of(&self.seen);
+        let built = self.builder.build(config, &locations, Some(&self.current))?;
         let Some(snapshot) = built else {
             observe::count_reload("unchanged");
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -247,7 +247,7 @@ impl Reloader {
         let generation = snapshot.generation;
         self.current = Arc::new(snapshot);
         self.snapshots.send_replace(self.current.clone());
-        self.seen = self.fingerprint();
+        self.seen = seen;
         self.watch_files();
         observe::count_reload("ok");
         observe::set_generation(generation);

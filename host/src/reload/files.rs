@@ -1,7 +1,7 @@
 //! The files a generation is made from: whether they changed, and word of when.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -27,7 +27,7 @@ type Look = (u64, u64, u64, i64, i64);
 
 /// What the files look like from outside, without reading them: device, inode, size and time of change.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fingerprint(Vec<Option<Look>>);
+pub(super) struct Fingerprint(BTreeMap<PathBuf, Option<Look>>);
 
 impl Fingerprint {
     pub(super) fn of(source: &Source, config: &Config) -> Self {
@@ -35,7 +35,17 @@ impl Fingerprint {
             let meta = std::fs::metadata(path).ok()?;
             Some((meta.dev(), meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
         };
-        Self(files(source, config).map(of_file).collect())
+        Self(files(source, config).map(|path| (path.to_owned(), of_file(path))).collect())
+    }
+
+    /// The same files, but as they looked `earlier` where they were looked at then.
+    pub(super) fn as_of(mut self, earlier: &Self) -> Self {
+        for (path, look) in &mut self.0 {
+            if let Some(before) = earlier.0.get(path) {
+                *look = *before;
+            }
+        }
+        self
     }
 }
 
@@ -80,5 +90,21 @@ impl Watch {
             }
         }
         self.folders = watched;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks<const N: usize>(of: [(&str, u64); N]) -> Fingerprint {
+        Fingerprint(of.map(|(path, size)| (PathBuf::from(path), Some((1, 1, size, 0, 0)))).into())
+    }
+
+    #[test]
+    fn a_file_that_changed_while_it_was_read_is_not_taken_for_seen() {
+        let before = looks([("meshup.toml", 10), ("gone.wasm", 20)]);
+        let during = looks([("meshup.toml", 11), ("new.wasm", 30)]);
+        assert_eq!(during.as_of(&before), looks([("meshup.toml", 10), ("new.wasm", 30)]));
     }
 }
