@@ -237,7 +237,7 @@ impl Reloader {
         self.seen = self.fingerprint();
         let (config, locations) = self.source.read()?;
         // Looked at before the modules are read: what changes during the build is built next.
-        let seen = Fingerprint::of(&self.source, &config).as_of(&self.seen);
+        let seen = Fingerprint::of(&self.source, &config).backdated(&self.seen);
         let built = self.builder.build(config, &locations, Some(&self.current))?;
         let Some(snapshot) = built else {
             observe::count_reload("unchanged");

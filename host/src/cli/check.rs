@@ -1,6 +1,9 @@
 //! `meshup check`: everything a start would find wrong, without starting.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use super::ConfigFile;
 use crate::{
@@ -33,6 +36,7 @@ pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
             }
         },
     };
-    eprintln!("{faults}");
+    // Not `eprintln!`, which panics when the reader has gone: `meshup check ... 2>&1 | head`.
+    let _ = writeln!(io::stderr(), "{faults}");
     Ok(ExitCode::FAILURE)
 }

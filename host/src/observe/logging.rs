@@ -49,7 +49,12 @@ fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Sub
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    // An error of the writer would be told with `eprintln!`, which panics when nobody reads standard error any more.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_target(false)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => {
             let fields = format::debug_fn(write_field).delimited(" ");

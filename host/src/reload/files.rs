@@ -39,7 +39,7 @@ impl Fingerprint {
     }
 
     /// The same files, but as they looked `earlier` where they were looked at then.
-    pub(super) fn as_of(mut self, earlier: &Self) -> Self {
+    pub(super) fn backdated(mut self, earlier: &Self) -> Self {
         for (path, look) in &mut self.0 {
             if let Some(before) = earlier.0.get(path) {
                 *look = *before;
@@ -105,6 +105,6 @@ mod tests {
     fn a_file_that_changed_while_it_was_read_is_not_taken_for_seen() {
         let before = looks([("meshup.toml", 10), ("gone.wasm", 20)]);
         let during = looks([("meshup.toml", 11), ("new.wasm", 30)]);
-        assert_eq!(during.as_of(&before), looks([("meshup.toml", 10), ("new.wasm", 30)]));
+        assert_eq!(during.backdated(&before), looks([("meshup.toml", 10), ("new.wasm", 30)]));
     }
 }

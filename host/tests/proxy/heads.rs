@@ -59,7 +59,7 @@ async fn the_authority_comes_from_the_target_or_the_host_field() {
         ("GET http://b.example:81/x?y HTTP/1.1\r\nHost: a\r\n\r\n", Some("b.example:81"), "GET /x?y HTTP/1.1"),
         ("GET http://b.example HTTP/1.1\r\nHost: a\r\n\r\n", Some("b.example"), "GET / HTTP/1.1"),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some("a"), "OPTIONS * HTTP/1.1"),
-        ("GET /old HTTP/1.0\r\n\r\n", None, "GET /old HTTP/1.1"),
+        ("GET /old HTTP/1.0\r\n\r\n", Some("origin"), "GET /old HTTP/1.1"),
     ] {
         let (received, answer) = through("", request, OK).await;
         let received = received.unwrap_or_else(|| panic!("{request} gets {answer:?}"));

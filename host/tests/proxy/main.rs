@@ -11,6 +11,7 @@ mod forward;
 mod framing;
 mod grpc;
 mod heads;
+mod logging;
 mod reload;
 mod routes;
 mod streaming;

@@ -3,7 +3,7 @@
 use std::{cell::Cell, pin::pin, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header::HOST, request};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::HOST, request};
 use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
@@ -79,7 +79,10 @@ impl Exchange {
             info.upstream = Some(upstream.name.clone());
         }
         let kept = if may_run_again { head::owned_by_host(&self.head.headers) } else { HeaderMap::new() };
-        let head = take(&mut self.head);
+        let mut head = take(&mut self.head);
+        if let Target::Chosen(upstream) = &self.target {
+            name_host(&mut head.headers, &upstream.name)?;
+        }
         self.head.headers = kept;
         self.head_sent = true;
         Ok(Request::from_parts(head, body))
@@ -154,11 +157,17 @@ fn fetch_request(fetch: FetchRequest) -> Result<Request<RequestBody>, ErrorKind>
     *request.method_mut() = fetch.method;
     *request.uri_mut() = fetch.uri;
     *request.headers_mut() = fetch.headers;
-    if !request.headers().contains_key(HOST) {
-        let host = http::HeaderValue::from_str(&fetch.upstream).map_err(|_| ErrorKind::BadRequest)?;
-        request.headers_mut().insert(HOST, host);
-    }
+    name_host(request.headers_mut(), &fetch.upstream)?;
     Ok(request)
+}
+
+/// A request without authority, from HTTP/1.0 or a filter, gets the upstream's name: HTTP/1.1 demands one (RFC 9112
+/// section 3.2).
+fn name_host(headers: &mut HeaderMap, upstream: &str) -> Result<(), ErrorKind> {
+    if !headers.contains_key(HOST) {
+        headers.insert(HOST, HeaderValue::from_str(upstream).map_err(|_| ErrorKind::BadRequest)?);
+    }
+    Ok(())
 }
 
 /// Takes a head that nobody needs any more.
