@@ -11,10 +11,17 @@ use http::StatusCode;
 use meshup_abi::{ErrorKind, Outcome};
 use metrics::{Counter, Gauge, Histogram};
 
+pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
 
 use crate::exchange::Summary;
+
+/// What the metrics need every few seconds.
+pub(crate) fn upkeep() {
+    metrics::counter!("meshup_log_lines_dropped_total").absolute(logging::lines_dropped());
+    recorder().run_upkeep();
+}
 
 /// The counters of one worker.
 #[derive(Clone)]

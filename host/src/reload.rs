@@ -142,6 +142,8 @@ pub(crate) struct Reloader {
     failure: Arc<Mutex<Option<Failure>>>,
     /// What the files looked like when the last attempt began, before it read them.
     seen: Fingerprint,
+    /// The last configuration that could be read, in service or refused: its files are the ones to watch.
+    wanted: Arc<Config>,
 }
 
 impl Reloader {
@@ -163,7 +165,8 @@ impl Reloader {
         let current = snapshots.borrow().clone();
         let watch = watch_files.then(|| Watch::start(move || changed(&weak))).flatten();
         let seen = Fingerprint::of(&source, &current.config);
-        let mut reloader = Self { source, builder, current, snapshots, watch, failure, seen };
+        let wanted = current.config.clone();
+        let mut reloader = Self { source, builder, current, snapshots, watch, failure, seen, wanted };
         reloader.watch_files();
         std::thread::Builder::new().name("meshup-reload".into()).spawn(move || reloader.run(&inbox))?;
         Ok(handle)
@@ -200,6 +203,8 @@ impl Reloader {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+        // A folder that was not there before may be now.
+        self.watch_files();
         if self.fingerprint() == self.seen {
             return;
         }
@@ -237,7 +242,9 @@ impl Reloader {
         self.seen = self.fingerprint();
         let (config, locations) = self.source.read()?;
         // Looked at before the modules are read: what changes during the build is built next.
-        let seen = Fingerprint::of(&self.source, &config).backdated(&self.seen);
+        self.seen = Fingerprint::of(&self.source, &config).backdated(&self.seen);
+        self.wanted = Arc::new(config.clone());
+        self.watch_files();
         let built = self.builder.build(config, &locations, Some(&self.current))?;
         let Some(snapshot) = built else {
             observe::count_reload("unchanged");
@@ -247,8 +254,6 @@ impl Reloader {
         let generation = snapshot.generation;
         self.current = Arc::new(snapshot);
         self.snapshots.send_replace(self.current.clone());
-        self.seen = seen;
-        self.watch_files();
         observe::count_reload("ok");
         observe::set_generation(generation);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -257,12 +262,12 @@ impl Reloader {
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.source, &self.current.config)
+        Fingerprint::of(&self.source, &self.wanted)
     }
 
     fn watch_files(&mut self) {
         if let Some(watch) = &mut self.watch {
-            watch.follow(&self.source, &self.current.config);
+            watch.follow(&self.source, &self.wanted);
         }
     }
 }

@@ -72,6 +72,6 @@ async fn keep_metrics() {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        observe::recorder().run_upkeep();
+        observe::upkeep();
     }
 }

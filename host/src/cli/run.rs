@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::RunProxy;
 use crate::{
     App, Options, Source, StartError,
-    observe::{LogFormat, init_logging},
+    observe::{self, LogFormat, init_logging},
     wasm::Compiler,
 };
 
@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
 /// listeners are open.
 pub(super) fn serve(options: Options, started: impl FnOnce(&App) -> anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let app = match App::start(options) {
             Ok(app) => app,
@@ -57,7 +57,9 @@ pub(super) fn serve(options: Options, started: impl FnOnce(&App) -> anyhow::Resu
                 Ok(ExitCode::FAILURE)
             }
         }
-    })
+    });
+    observe::finish_logging();
+    ended
 }
 
 struct Signals {

@@ -172,6 +172,7 @@ fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
     let scheme = HeaderValue::from_static(forwarded.scheme);
     match forwarded.policy {
         ForwardedHeaders::Replace => {
+            headers.remove(header::FORWARDED);
             headers.insert(X_FORWARDED_FOR, forwarded.client.clone());
             headers.insert(X_FORWARDED_PROTO, scheme);
             if let Some(host) = host {

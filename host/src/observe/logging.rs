@@ -6,9 +6,11 @@
 use std::{
     fmt::{self, Debug, Write},
     io::{self, IsTerminal},
+    sync::{Mutex, PoisonError},
 };
 
 use tracing::{Subscriber, field::Field};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter,
     field::MakeExt,
@@ -39,10 +41,47 @@ impl LogFormat {
     }
 }
 
-/// Starts logging, once per process; a second call changes nothing. Without `RUST_LOG` the level is `info`.
+/// Lines that wait for standard error. Beyond them lines are dropped and counted: nobody waits for a log.
+const MAX_WAITING_LINES: usize = 16 * 1024;
+
+/// The thread that writes, and what it had to drop.
+struct Logger {
+    /// Dropping it writes what waits.
+    thread: WorkerGuard,
+    dropped: ErrorCounter,
+}
+
+static LOGGER: Mutex<Option<Logger>> = Mutex::new(None);
+
+/// Starts logging, once per process; a second call changes nothing. Without `RUST_LOG` the level is `info`. Lines are
+/// written by a thread of their own.
 pub fn init(format: LogFormat) {
+    let mut logger = LOGGER.lock().unwrap_or_else(PoisonError::into_inner);
+    if logger.is_some() {
+        return;
+    }
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let _ = tracing::subscriber::set_global_default(subscriber(format, filter, io::stderr));
+    let (writer, thread) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_WAITING_LINES)
+        .thread_name("meshup-log")
+        .finish(io::stderr());
+    let dropped = writer.error_counter();
+    if tracing::subscriber::set_global_default(subscriber(format, filter, writer)).is_ok() {
+        *logger = Some(Logger { thread, dropped });
+    }
+}
+
+/// Log lines dropped so far because nobody took them.
+pub(crate) fn lines_dropped() -> u64 {
+    let logger = LOGGER.lock().unwrap_or_else(PoisonError::into_inner);
+    logger.as_ref().map_or(0, |logger| logger.dropped.dropped_lines() as u64)
+}
+
+/// Writes what waits, if somebody takes it: for the end of the process.
+pub(crate) fn finish() {
+    let logger = LOGGER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(logger.map(|logger| logger.thread));
 }
 
 fn subscriber<W>(format: LogFormat, filter: EnvFilter, writer: W) -> Box<dyn Subscriber + Send + Sync>

@@ -10,6 +10,8 @@ const REQUEST_SECONDS: &[f64] =
 /// Upper bounds of the time in a filter, seconds.
 const FILTER_SECONDS: &[f64] =
     &[2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1];
+/// Upper bounds of sizes, bytes.
+const BYTES: &[f64] = &[128.0, 512.0, 2048.0, 8192.0, 32768.0, 131_072.0, 1_048_576.0, 8_388_608.0, 67_108_864.0, 1e9];
 /// Upper bounds of what filters record, without a unit that we know.
 const ANY: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1e3, 1e4, 1e5, 1e6,
@@ -25,6 +27,8 @@ pub(crate) fn recorder() -> &'static PrometheusHandle {
             .and_then(|builder| {
                 builder.set_buckets_for_metric(Matcher::Full("meshup_filter_duration_seconds".into()), FILTER_SECONDS)
             })
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), REQUEST_SECONDS))
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), BYTES))
             .and_then(|builder| builder.set_buckets(ANY));
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
         let handle = recorder.handle();
@@ -46,6 +50,7 @@ fn describe() {
     describe_counter!("meshup_filter_calls_total", "Events handed to a filter");
     describe_counter!("meshup_filter_faults_total", "Faults of a filter, by kind");
     describe_histogram!("meshup_filter_duration_seconds", Unit::Seconds, "Time of one call of a filter, sampled");
+    describe_counter!("meshup_log_lines_dropped_total", "Log lines dropped because nobody took them");
     describe_counter!("meshup_reloads_total", "Reloads, by result");
     describe_gauge!("meshup_generation", "The configuration generation in service");
     describe_gauge!("meshup_connections_active", "Client connections");

@@ -74,9 +74,10 @@ impl Watch {
 
     /// Watches the folders of this configuration's files, and no others.
     pub(super) fn follow(&mut self, source: &Source, config: &Config) {
+        // Of a folder that does not exist yet, the nearest one that does: its appearance is seen there.
         let folder = |path: &Path| {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            parent.unwrap_or(Path::new(".")).to_owned()
+            let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+            parents.into_iter().find(|parent| parent.is_dir()).unwrap_or(Path::new(".")).to_owned()
         };
         let wanted: BTreeSet<_> = files(source, config).map(folder).collect();
         for gone in self.folders.difference(&wanted) {
