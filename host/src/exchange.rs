@@ -1,6 +1,6 @@
 //! The life of one request: accept, route, chain, respond.
 //!
-//! Read [`serve`] first, then [`chain`].
+//! Read `serve` first, then `exchange/chain.rs`.
 //!
 //! **Invariant:** an exchange keeps the configuration generation it began with.
 
