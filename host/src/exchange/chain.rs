@@ -462,8 +462,18 @@ impl Exchange {
         }
     }
 
-    /// Filter `at` wants the response of everything behind it; what an earlier Run left there ends.
+    /// Filter `at` wants the response of everything behind it.
     fn start_run(&mut self, at: usize, deadline: Option<Duration>) {
+        let Some(slot) = self.end.slots.0.get_mut(at) else { return };
+        slot.state = State::Waiting;
+        slot.deadline = deadline.map(|deadline| Instant::now() + deadline);
+        if slot.phase == Some(Phase::Response) {
+            self.end_run(at);
+        }
+    }
+
+    /// What an earlier Run of filter `at` left behind it ends.
+    fn end_run(&mut self, at: usize) {
         let summary = Summary { status: Some(self.reply.head.status), ..self.end.summary(Outcome::Complete) };
         let Completion { slots, info, .. } = &mut *self.end;
         for slot in slots.0.iter_mut().skip(at + 1) {
@@ -471,10 +481,6 @@ impl Exchange {
             *slot = Slot::default();
         }
         self.reply = Reply::none();
-        if let Some(slot) = slots.0.get_mut(at) {
-            slot.state = State::Waiting;
-            slot.deadline = deadline.map(|deadline| Instant::now() + deadline);
-        }
     }
 
     fn change_request(&mut self, changes: RequestChanges) {
@@ -517,7 +523,7 @@ impl Exchange {
         if self.expired {
             return Err(Expired::Exchange);
         }
-        until(self.limit(at), work).await
+        until(self.limit(at), Instant::now(), work).await
     }
 
     /// The earliest deadline around filter `at`.
@@ -534,12 +540,14 @@ fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
+/// Waits for `work` until the limit comes; `now` may be a moment ago.
 async fn until<T>(
     limit: Option<(Instant, Expired)>,
+    now: Instant,
     mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, Expired> {
     let Some((deadline, expired)) = limit else { return Ok(work.await) };
-    if deadline.saturating_duration_since(Instant::now()) < FAR {
+    if deadline.saturating_duration_since(now) < FAR {
         return tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired);
     }
     let mut timer = pin!(CoarseSleep::until(deadline));

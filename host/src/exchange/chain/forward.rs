@@ -34,12 +34,13 @@ impl Exchange {
             return Ok(());
         };
         let upstream = upstream.clone();
-        let response_limit = (Instant::now() + upstream.response_timeout, Expired::Upstream);
+        let now = Instant::now();
+        let response_limit = (now + upstream.response_timeout, Expired::Upstream);
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
         let endpoint = Cell::new(None);
         self.end.upstream_duration = None;
         let sent = pin!(upstream.send(&mut outgoing, |tried| endpoint.set(Some(tried.key.address))));
-        let answer = until(Some(limit), sent).await;
+        let answer = until(Some(limit), now, sent).await;
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
         }
