@@ -5,7 +5,7 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,12 +13,14 @@ use meshup_abi::ErrorKind;
 
 mod balance;
 mod connect;
+mod destination;
 mod endpoint;
 mod http1;
 mod http2;
 mod spare;
 
-pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
+pub(crate) use destination::Destinations;
+pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
 
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
@@ -39,24 +41,28 @@ pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
     endpoints: Vec<Rc<Endpoint>>,
+    /// Instead of endpoints: connections go where the client's was meant to go.
+    destinations: Option<Rc<Destinations>>,
     balancer: Balancer,
     overload_reported: Cell<bool>,
     metrics: UpstreamMetrics,
 }
 
 impl Upstream {
-    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address.
+    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address, or over `destinations`.
     pub(crate) fn new(
         name: Arc<str>,
         config: &config::Upstream,
         endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
+        destinations: Option<Rc<Destinations>>,
     ) -> Self {
-        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
+        let key = |address: &SocketAddr| EndpointKey { address: *address, settings: config.into() };
         Self {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
             endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
+            destinations,
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
         }
@@ -67,21 +73,32 @@ impl Upstream {
         &self.endpoints
     }
 
+    /// The original destinations in use.
+    pub(crate) fn destinations(&self) -> Vec<Rc<Endpoint>> {
+        self.destinations.as_ref().map(|destinations| destinations.endpoints()).unwrap_or_default()
+    }
+
     /// Counts a request by the status of its response, or by why there was none.
     pub(crate) fn count(&self, status: StatusCode, error: Option<ErrorKind>) {
         self.metrics.count(status, error);
     }
 
-    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried. The
-    /// request is taken out of its place when it is sent.
+    /// Sends a request to one endpoint after another until one takes it, or to its `destination`; `on_endpoint` sees each
+    /// that is tried. The request is taken out of its place when it is sent.
     ///
     /// # Errors
     /// What happened at the last endpoint tried. A request that is then still in its place was not sent.
     pub(crate) async fn send(
         &self,
         request: &mut Outgoing,
+        destination: Option<SocketAddr>,
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
+        if let Some(destinations) = &self.destinations {
+            let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
+            on_endpoint(&endpoint);
+            return endpoint.send(request).await.inspect_err(|kind| self.report_overload(*kind));
+        }
         let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
         let mut at = self.balancer.pick(&self.endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {

@@ -22,7 +22,7 @@ use crate::{
     random::Random,
     server::{self, ListenerTask},
     snapshot::Snapshot,
-    upstream::{Endpoint, EndpointKey, Upstream},
+    upstream::{Destinations, Endpoint, EndpointKey, Settings, Upstream},
     wasm::WorkerFilter,
 };
 
@@ -52,6 +52,7 @@ pub(crate) struct Worker {
     workers: usize,
     generation: RefCell<Rc<Generation>>,
     endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
+    destinations: RefCell<FxHashMap<Arc<str>, (Settings, Rc<Destinations>)>>,
     connections: Cell<usize>,
 }
 
@@ -136,6 +137,7 @@ impl Worker {
             workers,
             generation: RefCell::new(Rc::new(empty)),
             endpoints: RefCell::default(),
+            destinations: RefCell::default(),
             connections: Cell::new(0),
         });
         worker.adopt(snapshot);
@@ -162,6 +164,7 @@ impl Worker {
             next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key))
         };
         self.endpoints.borrow_mut().retain(|key, _| in_use(key));
+        self.destinations.borrow_mut().retain(|name, _| next.upstreams.contains_key(name));
         drop(previous);
     }
 
@@ -176,7 +179,8 @@ impl Worker {
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key))))
+            let destinations = upstream.original_destination.then(|| self.destinations(name, upstream.into()));
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key), destinations)))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
         let routes = config.routes.iter().map(|route| {
@@ -204,9 +208,21 @@ impl Worker {
         endpoints.entry(key.clone()).or_insert_with(|| Rc::new(Endpoint::new(key, self.workers))).clone()
     }
 
+    /// The pools of an upstream's original destinations, kept likewise.
+    fn destinations(&self, upstream: &Arc<str>, settings: Settings) -> Rc<Destinations> {
+        let mut all = self.destinations.borrow_mut();
+        if let Some((_, kept)) = all.get(upstream).filter(|(kept, _)| *kept == settings) {
+            return kept.clone();
+        }
+        let destinations = Rc::new(Destinations::new(settings, self.workers));
+        all.insert(upstream.clone(), (settings, destinations.clone()));
+        destinations
+    }
+
     fn tick(&self, reports: &Reports) {
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
+        self.destinations.borrow().values().for_each(|(_, destinations)| destinations.close_idle());
         let generation = self.generation();
         generation.filters.values().for_each(|filter| filter.flush());
         reports.publish(self.index, self.report(&generation));
@@ -214,13 +230,15 @@ impl Worker {
 
     fn report(&self, generation: &Generation) -> WorkerReport {
         let endpoints = generation.upstreams.iter().flat_map(|(name, upstream)| {
-            upstream.endpoints().iter().map(|endpoint| EndpointReport {
-                upstream: name.clone(),
-                address: endpoint.key.address,
-                connections: endpoint.connections(),
-                active: endpoint.active(),
-                failing: endpoint.is_failing(),
-                last_failure: endpoint.last_failure(),
+            upstream.destinations().into_iter().chain(upstream.endpoints().iter().cloned()).map(|endpoint| {
+                EndpointReport {
+                    upstream: name.clone(),
+                    address: endpoint.key.address,
+                    connections: endpoint.connections(),
+                    active: endpoint.active(),
+                    failing: endpoint.is_failing(),
+                    last_failure: endpoint.last_failure(),
+                }
             })
         });
         WorkerReport {

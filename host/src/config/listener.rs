@@ -7,7 +7,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{
     Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
     raw::{Fault, Table, Value},
-    value::{count, duration, listen_address, name, one_of, size, size_in_memory},
+    value::{count, duration, flag, listen_address, name, one_of, size, size_in_memory},
 };
 
 const KIB: u64 = 1024;
@@ -73,6 +73,7 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
     let listener = Listener {
         name: name?,
         listen: listen?,
+        transparent: table.read("transparent", flag).unwrap_or(false),
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
         limits,
     };

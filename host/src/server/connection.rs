@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::watch};
 
 use super::{
+    destination,
     guard::{Guard, Guarded},
     preface::Beginning,
 };
@@ -40,7 +41,10 @@ pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub listener: Arc<config::Listener>,
     pub client: SocketAddr,
+    /// The address the client reached or, on a transparent listener, meant to reach.
     pub local: SocketAddr,
+    /// Where the client meant to go, if that is known and not here.
+    pub destination: Option<SocketAddr>,
     pub forwarded: Forwarded,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
@@ -121,6 +125,7 @@ pub(super) fn spawn(
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+    let destination = listener.transparent.then(|| destination::original(&stream, local)).flatten();
     let address = HeaderValue::from_str(&client.ip().to_string());
     let connection = Rc::new(Connection {
         worker: worker.clone(),
@@ -131,7 +136,8 @@ pub(super) fn spawn(
         },
         listener,
         client,
-        local,
+        local: destination.unwrap_or(local),
+        destination,
         closing: Cell::new(false),
         exchanges: Cell::new(0),
         idle_since: Cell::new(Instant::now()),

@@ -137,6 +137,8 @@ codes! {
         HeadersTooLarge = 14, "headers-too-large";
         /// A host limit on work per exchange was reached.
         LimitExceeded = 15, "limit-exceeded";
+        /// The request is to go where its connection was meant to go, and that is not known or the proxy itself.
+        NoDestination = 20, "no-destination";
     }
 }
 
