@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and what each command does.
 //!
-//! **Invariant:** every command says on failure what to do next, and exits with 1.
+//! **Invariant:** every command says on failure what to do next, and exits with 1. Only a command line that cannot be
+//! understood is 2.
 
 use std::{num::NonZeroU16, path::PathBuf, process::ExitCode};
 
@@ -13,11 +14,25 @@ mod demo;
 mod inspect;
 mod intercept;
 mod new;
+mod notify;
 mod run;
+mod shell;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  it failed; standard error says why
+  2  the command line is not understood
+
+Environment:
+  RUST_LOG         what is logged, such as `debug` or `info,hyper=debug` [default: info]
+  NO_COLOR         when set, nothing is coloured
+  XDG_CACHE_HOME   below it compiled filters are kept, unless --cache-dir says where
+  NOTIFY_SOCKET    the service manager that is told of start, reload and drain (systemd sets it)";
 
 /// A sidecar proxy whose behaviour is a chain of sandboxed WebAssembly filters.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, propagate_version = true)]
+#[command(version, arg_required_else_help = true, propagate_version = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -51,6 +66,12 @@ pub enum Command {
     /// and needs root or CAP_NET_ADMIN. The connections need a listener with `transparent = true`.
     #[command(subcommand, arg_required_else_help = true)]
     Intercept(InterceptCommand),
+    /// Print the completions for a shell
+    ///
+    /// For bash: meshup completions bash > ~/.local/share/bash-completion/completions/meshup
+    Completions(Completions),
+    /// Write the man pages
+    Man(ManPages),
     /// What `run`, `check` and `demo` start for each module: wasm in, code out
     #[command(hide = true)]
     CompileModule(CompileModule),
@@ -69,6 +90,8 @@ impl Cli {
             Command::Demo => demo::run(),
             Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Intercept(command) => intercept::run(command),
+            Command::Completions(args) => shell::completions(args).map(|()| ExitCode::SUCCESS),
+            Command::Man(args) => shell::man_pages(args).map(|()| ExitCode::SUCCESS),
             Command::CompileModule(args) => compile_module::run(args),
         }
     }
@@ -200,6 +223,20 @@ pub struct RemoveInterception {
     /// Print what would be done instead
     #[arg(long)]
     dry_run: bool,
+}
+
+/// `meshup completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+/// `meshup man`
+#[derive(Debug, Args)]
+pub struct ManPages {
+    /// The folder to write them to, such as ~/.local/share/man/man1
+    dir: PathBuf,
 }
 
 /// `meshup compile-module`
