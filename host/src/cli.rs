@@ -3,7 +3,7 @@
 //! **Invariant:** every command says on failure what to do next, and exits with 1. Only a command line that cannot be
 //! understood is 2.
 
-use std::{num::NonZeroU16, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, num::NonZeroU16, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -15,6 +15,7 @@ mod inspect;
 mod intercept;
 mod new;
 mod notify;
+mod ready;
 mod run;
 mod shell;
 
@@ -66,6 +67,10 @@ pub enum Command {
     /// and needs root or CAP_NET_ADMIN. The connections need a listener with `transparent = true`.
     #[command(subcommand, arg_required_else_help = true)]
     Intercept(InterceptCommand),
+    /// Ask a running proxy whether it is ready; exits with 0 or 1
+    ///
+    /// For health checks in containers that hold nothing else.
+    Ready(Ready),
     /// Print the completions for a shell
     ///
     /// For bash: meshup completions bash > ~/.local/share/bash-completion/completions/meshup
@@ -90,6 +95,7 @@ impl Cli {
             Command::Demo => demo::run(),
             Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
             Command::Intercept(command) => intercept::run(command),
+            Command::Ready(args) => ready::run(args).map(|()| ExitCode::SUCCESS),
             Command::Completions(args) => shell::completions(args).map(|()| ExitCode::SUCCESS),
             Command::Man(args) => shell::man_pages(args).map(|()| ExitCode::SUCCESS),
             Command::CompileModule(args) => compile_module::run(args),
@@ -223,6 +229,14 @@ pub struct RemoveInterception {
     /// Print what would be done instead
     #[arg(long)]
     dry_run: bool,
+}
+
+/// `meshup ready`
+#[derive(Debug, Args)]
+pub struct Ready {
+    /// The admin listener
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
 }
 
 /// `meshup completions`
