@@ -52,7 +52,7 @@ pub(crate) struct Worker {
     workers: usize,
     generation: RefCell<Rc<Generation>>,
     endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
-    destinations: RefCell<FxHashMap<Arc<str>, (Settings, Rc<Destinations>)>>,
+    destinations: RefCell<FxHashMap<Arc<str>, Rc<Destinations>>>,
     connections: Cell<usize>,
 }
 
@@ -211,18 +211,18 @@ impl Worker {
     /// The pools of an upstream's original destinations, kept likewise.
     fn destinations(&self, upstream: &Arc<str>, settings: Settings) -> Rc<Destinations> {
         let mut all = self.destinations.borrow_mut();
-        if let Some((_, kept)) = all.get(upstream).filter(|(kept, _)| *kept == settings) {
+        if let Some(kept) = all.get(upstream).filter(|kept| kept.settings == settings) {
             return kept.clone();
         }
         let destinations = Rc::new(Destinations::new(settings, self.workers));
-        all.insert(upstream.clone(), (settings, destinations.clone()));
+        all.insert(upstream.clone(), destinations.clone());
         destinations
     }
 
     fn tick(&self, reports: &Reports) {
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
-        self.destinations.borrow().values().for_each(|(_, destinations)| destinations.close_idle());
+        self.destinations.borrow().values().for_each(|destinations| destinations.close_idle());
         let generation = self.generation();
         generation.filters.values().for_each(|filter| filter.flush());
         reports.publish(self.index, self.report(&generation));

@@ -16,7 +16,8 @@ const MAX_DESTINATIONS: usize = 1024;
 /// Endpoints by original destination, of one worker.
 #[derive(Debug)]
 pub(crate) struct Destinations {
-    settings: Settings,
+    /// With which connections are made.
+    pub settings: Settings,
     workers: usize,
     endpoints: RefCell<FxHashMap<SocketAddr, Rc<Endpoint>>>,
 }

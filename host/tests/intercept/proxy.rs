@@ -32,7 +32,7 @@ impl Proxy {
         command.arg("run").arg("--config").arg(path("meshup.toml"));
         command.env_remove("HOME").env_remove("XDG_CACHE_HOME");
         let child = command.stderr(File::create(path("log")).unwrap()).spawn().unwrap();
-        let mut proxy = Self { child, folder: folder };
+        let mut proxy = Self { child, folder };
         proxy.wait_until_it_listens();
         proxy
     }
