@@ -75,9 +75,11 @@ fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<
         Attribute::Attempts => write!(out, "{}", info.attempts),
         Attribute::RoutePrefix => out.write_all(info.route_prefix.as_ref()?.as_bytes()),
         // Listeners have no TLS yet.
-        Attribute::TlsVersion | Attribute::TlsServerName | Attribute::PeerSubject | Attribute::PeerSpiffe => {
-            return None;
-        }
+        Attribute::TlsVersion
+        | Attribute::TlsServerName
+        | Attribute::PeerSubject
+        | Attribute::PeerSpiffe
+        | Attribute::PeerSans => return None,
     };
     written.ok()
 }
