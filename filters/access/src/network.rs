@@ -33,8 +33,9 @@ impl TryFrom<String> for Network {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let network = parse(&text)
-            .ok_or_else(|| format!("invalid address range {text:?}: expected \"192.0.2.0/24\", \"2001:db8::/32\" or an address"))?;
+        let network = parse(&text).ok_or_else(|| {
+            format!("invalid address range {text:?}: expected \"192.0.2.0/24\", \"2001:db8::/32\" or an address")
+        })?;
         match network.bits & !network.mask {
             0 => Ok(network),
             _ => Err(format!("invalid address range {text:?}: bits are set behind the prefix")),
@@ -88,7 +89,9 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        for text in ["", "10.0.0/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "a.example", "10.0.0.0/8/8", "[::1]"] {
+        for text in
+            ["", "10.0.0/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "a.example", "10.0.0.0/8/8", "[::1]"]
+        {
             assert!(network(text).unwrap_err().contains("expected \"192.0.2.0/24\""), "{text}");
         }
         for text in ["10.0.0.1/8", "2001:db8::1/64", "::ffff:10.0.0.1/104"] {

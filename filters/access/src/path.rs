@@ -152,8 +152,30 @@ mod tests {
     #[test]
     fn what_can_be_read_in_two_ways_is_not_readable() {
         for path in [
-            "//", "//a", "/a//b", "/a/../b", "/a/..", "/.", "/a/./b", "/%2e%2e/a", "/.%2E", "/a%2fb", "/a%2Fb", "/a%5cb",
-            "/a\\b", "/a%00", "/a%0ab", "/a%7f", "/a%", "/a%4", "/a%zz", "/a%+1", "/a%ff", "/a%c0%af", "/..;/a", "/a/.;x=1/b",
+            "//",
+            "//a",
+            "/a//b",
+            "/a/../b",
+            "/a/..",
+            "/.",
+            "/a/./b",
+            "/%2e%2e/a",
+            "/.%2E",
+            "/a%2fb",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/a%0ab",
+            "/a%7f",
+            "/a%",
+            "/a%4",
+            "/a%zz",
+            "/a%+1",
+            "/a%ff",
+            "/a%c0%af",
+            "/..;/a",
+            "/a/.;x=1/b",
         ] {
             assert_eq!(readable(path), None, "{path}");
         }

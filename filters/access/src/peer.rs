@@ -106,7 +106,9 @@ impl TryFrom<String> for San {
     fn try_from(text: String) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("DNS" | "URI" | "IP" | "EMAIL", name)) if !name.is_empty() && !name.contains(',') => Ok(Self(text)),
-            _ => Err(format!("invalid name {text:?}: expected \"DNS:a.example\", \"URI:...\", \"IP:...\" or \"EMAIL:...\"")),
+            _ => Err(format!(
+                "invalid name {text:?}: expected \"DNS:a.example\", \"URI:...\", \"IP:...\" or \"EMAIL:...\""
+            )),
         }
     }
 }

@@ -94,7 +94,11 @@ impl Conditions {
             variables: raw.variables,
             peer: raw.peer,
         };
-        if conditions.is_empty() { Err("no condition: for all other requests there is `default`") } else { Ok(conditions) }
+        if conditions.is_empty() {
+            Err("no condition: for all other requests there is `default`")
+        } else {
+            Ok(conditions)
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -132,7 +136,11 @@ impl TryFrom<String> for Method {
 
     fn try_from(text: String) -> Result<Self, String> {
         let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || b"-_".contains(&byte));
-        if valid { Ok(Self(text)) } else { Err(format!("invalid method {text:?}: expected upper case, such as \"GET\"")) }
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(format!("invalid method {text:?}: expected upper case, such as \"GET\""))
+        }
     }
 }
 

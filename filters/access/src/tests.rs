@@ -44,7 +44,11 @@ fn the_first_rule_that_holds_decides() {
         ("OPTIONS", "*", "default", "deny"),
     ] {
         let done = run(&mut tester, Request::new(method, path));
-        assert_eq!((done.status(), done.passed), if decision == "allow" { (200, true) } else { (403, false) }, "{path}");
+        assert_eq!(
+            (done.status(), done.passed),
+            if decision == "allow" { (200, true) } else { (403, false) },
+            "{path}"
+        );
         assert_eq!(tester.variable(RULE_VARIABLE).as_deref(), Some(rule));
         assert_eq!(tester.variable(DECISION_VARIABLE).as_deref(), Some(decision));
     }
@@ -190,8 +194,18 @@ fn no_encoding_leads_around_a_rule() {
         assert_eq!(tester.variable(RULE_VARIABLE).as_deref(), Some("admin"), "{path}");
     }
     for path in [
-        "//admin", "/public/../admin", "/public/%2e%2e/admin", "/public/..;/admin", "/./admin", "/%2fadmin", "/x%2f..%2fadmin",
-        "/\\admin", "/public%5c..%5cadmin", "/admin%00", "/%c0%afadmin", "/%zz",
+        "//admin",
+        "/public/../admin",
+        "/public/%2e%2e/admin",
+        "/public/..;/admin",
+        "/./admin",
+        "/%2fadmin",
+        "/x%2f..%2fadmin",
+        "/\\admin",
+        "/public%5c..%5cadmin",
+        "/admin%00",
+        "/%c0%afadmin",
+        "/%zz",
     ] {
         assert_eq!(run(&mut tester, Request::get(path)).status(), 403, "{path}");
         assert_eq!(tester.variable(RULE_VARIABLE).as_deref(), Some("ambiguous-path"), "{path}");

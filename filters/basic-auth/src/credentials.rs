@@ -41,8 +41,7 @@ mod tests {
 
     fn parsed(value: &str) -> Option<(String, String)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Credentials::parse(value.as_bytes())
-            .map(|credentials| (text(credentials.user()), text(credentials.password())))
+        Credentials::parse(value.as_bytes()).map(|credentials| (text(credentials.user()), text(credentials.password())))
     }
 
     fn basic(text: &str) -> String {
@@ -65,8 +64,18 @@ mod tests {
     #[test]
     fn what_is_malformed_is_nobody() {
         for value in [
-            "", "Basic", "Basic ", "BasicYTpi", "Bearer YTpi", "Basic YTpi YTpi", "Basic YTpi,", "Basic YT pi",
-            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZR==", "Basic !!!!", "YTpi",
+            "",
+            "Basic",
+            "Basic ",
+            "BasicYTpi",
+            "Bearer YTpi",
+            "Basic YTpi YTpi",
+            "Basic YTpi,",
+            "Basic YT pi",
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ",
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZR==",
+            "Basic !!!!",
+            "YTpi",
         ] {
             assert!(parsed(value).is_none(), "{value}");
         }

@@ -63,7 +63,10 @@ fn whatever_is_wrong_the_answer_is_the_same() {
         let done = run(&mut tester, req);
         assert_eq!((done.status(), done.sent.len()), (401, 0));
         assert_eq!(done.header("www-authenticate"), Some("Basic realm=\"restricted\", charset=\"UTF-8\""));
-        assert_eq!(done.text(), "{\"error\":\"unauthorized\",\"message\":\"a valid user and password are required\"}\n");
+        assert_eq!(
+            done.text(),
+            "{\"error\":\"unauthorized\",\"message\":\"a valid user and password are required\"}\n"
+        );
         assert_eq!(tester.logs().last().unwrap().text, log);
         assert_eq!(tester.variable(IDENTITY_VARIABLE), None);
     }
@@ -71,8 +74,7 @@ fn whatever_is_wrong_the_answer_is_the_same() {
 
 #[test]
 fn realm_and_header_can_be_chosen_and_the_password_forwarded() {
-    let config =
-        json!({ "passwords": { "alice": WONDERLAND }, "realm": "tea party", "identity_header": "X-User", "forward": true });
+    let config = json!({ "passwords": { "alice": WONDERLAND }, "realm": "tea party", "identity_header": "X-User", "forward": true });
     let mut tester = testing::filter(basic_auth).config(config);
     let done = run(&mut tester, as_user("alice", "wonderland"));
     let sent = &done.sent[0];

@@ -2,6 +2,8 @@
 //!
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
+mod access_filter;
+mod basic_auth_filter;
 mod bundled;
 mod drain;
 mod examples;
@@ -12,6 +14,7 @@ mod framing;
 mod grpc;
 mod heads;
 mod logging;
+mod rate_limit_filter;
 mod reload;
 mod routes;
 mod streaming;
