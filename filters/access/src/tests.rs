@@ -99,6 +99,9 @@ fn headers_are_there_or_not_or_have_a_value() {
         (json!("a"), &["a"], (true, true)),
         (json!("a"), &["A"], (false, false)),
         (json!(["a", "b"]), &["b"], (true, true)),
+        (json!({ "contains": "a" }), &["b, a"], (true, true)),
+        (json!({ "contains": ["a", "c"] }), &["b"], (false, false)),
+        (json!({ "contains": "a" }), &["a", "b"], (false, true)),
         // Whoever reads it next may take the other one.
         (json!("a"), &["a", "b"], (false, true)),
         (json!("a"), &["b", "a"], (false, true)),
@@ -271,6 +274,8 @@ fn refusals_name_the_key() {
         (rule(json!({ "path": "/a", "path_prefix": "/b" })), "rules[0]: only one of path"),
         (rule(json!({ "headers": { "a b": true } })), "rules[0].headers.a b: invalid header name \"a b\""),
         (rule(json!({ "headers": { "a": 5 } })), "rules[0].headers.a: invalid type: integer `5`, expected true, false"),
+        (rule(json!({ "headers": { "a": { "contains": [] } } })), "rules[0].headers.a.contains: an empty list"),
+        (rule(json!({ "headers": { "a": { "has": "b" } } })), "rules[0].headers.a.has: unknown field `has`"),
         (rule(json!({ "headers": { "a": [] } })), "rules[0].headers.a: an empty list"),
         (rule(json!({ "clients": ["10.0.0.0/33"] })), "rules[0].clients[0]: invalid address range \"10.0.0.0/33\""),
         (rule(json!({ "clients": "10.0.0.1/8" })), "rules[0].clients: invalid address range \"10.0.0.1/8\": bits"),

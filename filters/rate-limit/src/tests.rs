@@ -1,7 +1,6 @@
 //! The filter as a whole.
 
 use meshup_sdk::testing::{self, Finished, Tester, json};
-use serde_json::Value;
 
 use super::*;
 
@@ -87,7 +86,7 @@ fn passed_responses_can_tell_of_the_limit_too() {
 }
 
 /// How many of the requests share a bucket with the first one.
-fn shared(key: Value, requests: impl IntoIterator<Item = Request>) -> Vec<bool> {
+fn shared(key: impl Serialize, requests: impl IntoIterator<Item = Request>) -> Vec<bool> {
     let mut tester = tester(json!({ "limit": 1, "per": "1h", "key": key }));
     let mut requests = requests.into_iter();
     assert_eq!(run(&mut tester, requests.next().unwrap()).status(), 200);
