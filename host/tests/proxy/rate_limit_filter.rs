@@ -63,9 +63,9 @@ async fn rate_limit_leaves_what_passes_alone() {
 /// Many connections, so that both workers have some of them, and every request races the others for the last tokens.
 #[tokio::test]
 async fn rate_limit_passes_exactly_the_burst_on_all_workers_together() {
-    const BURST: usize = 100;
+    const BURST: usize = 1_000;
     const CONNECTIONS: usize = 32;
-    const REQUESTS: usize = 12;
+    const REQUESTS: usize = 40;
     let origin = Origin::http(Protocol::Http1, async |_| Response::new(full("ok"))).await;
     let config = format!(
         "workers = 2\n[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n{ROUTE}filters = [\"limit\"]\n\
