@@ -3,14 +3,18 @@
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
 mod bundled;
+mod cors_filter;
 mod drain;
 mod examples;
+mod ext_authz_filter;
+mod fault_filter;
 mod faults;
 mod filters;
 mod forward;
 mod framing;
 mod grpc;
 mod heads;
+mod jwks_filter;
 mod logging;
 mod reload;
 mod routes;
