@@ -103,6 +103,9 @@ fn promised(path: &str, status: u16) -> &'static [&'static str] {
         ("/keys", 200) => &["x-api-key-identity: alice"],
         ("/tokens", 200) => &["x-user: alice"],
         ("/tokens", 401) => &["invalid_token"],
+        ("/teams", 200) => &["x-team: tea"],
+        ("/teams", 403) => &["only with the cookie"],
+        ("/faults", 500) => &["injected fault"],
         ("/flaky?hidden", 200) => &["x-attempt: 3"],
         ("/api/flaky?all", 200) => &["GET /flaky?all", "x-user: alice", "x-api-key-identity: alice", "x-attempt: 3"],
         ("/filters", 200) => &["\"api-key\"", "\"jwt\"", "\"retry\"", "\"rewrite\"", "\"telemetry\""],
@@ -136,7 +139,7 @@ fn every_printed_command_does_what_is_promised() {
             None => expected.extend(statuses(line)),
         }
     }
-    assert_eq!((run, expected.len()), (14, 0), "{}", demo.printed);
+    assert_eq!((run, expected.len()), (18, 0), "{}", demo.printed);
 
     assert_eq!(demo.interrupt(), 0);
     let left: Vec<_> = temp.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -10,8 +10,21 @@ use meshup_sdk::prelude::*;
 /// A longer path and query the proxy would not send.
 const MAX_TARGET_BYTES: usize = 65_534;
 
-/// All headers, but those that the service sets.
+/// All headers, but those that the service sets and those that say nothing about who asks.
 const ALL: &str = "*";
+
+/// What is about the body, or about the response of the upstream and not of the service.
+const NOT_ITS_BUSINESS: [&str; 9] = [
+    "accept-encoding",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "range",
+    "trailer",
+];
 
 /// How the service is asked.
 #[derive(Debug)]
@@ -142,8 +155,9 @@ impl RequestHeaders {
     /// `*` leaves out what the service is to set: a client must not tell it. Names listed beside it count nevertheless.
     pub(crate) fn new(listed: Vec<HeaderName>, set_by_service: &[HeaderName]) -> Self {
         let (stars, names): (Vec<_>, Vec<_>) = listed.into_iter().partition(|name| **name == *ALL);
-        let others = || set_by_service.iter().filter(|name| !names.contains(name)).cloned().collect();
-        Self { all_but: (!stars.is_empty()).then(others), names }
+        let others = NOT_ITS_BUSINESS.map(HeaderName::from_static);
+        let others = others.iter().chain(set_by_service).filter(|name| !names.contains(name)).cloned().collect();
+        Self { all_but: (!stars.is_empty()).then_some(others), names }
     }
 
     fn copy(&self, req: &Request, check: &mut Request) {

@@ -61,7 +61,15 @@ fn default_request_headers() -> Vec<HeaderName> {
 }
 
 fn default_denial_headers() -> Vec<HeaderName> {
-    names(["www-authenticate", "location", SET_COOKIE, "content-type", "cache-control", "retry-after"])
+    names([
+        "www-authenticate",
+        "location",
+        SET_COOKIE,
+        "content-type",
+        "content-encoding",
+        "cache-control",
+        "retry-after",
+    ])
 }
 
 fn default_body_limit() -> usize {

@@ -19,7 +19,7 @@ use crate::{
     source::Source,
 };
 
-/// How long an exchange that found old keys leaves it to others to look again.
+/// How long the exchanges of a worker go on with old keys before another looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long an exchange pauses at first, and at most, while another fetches what it needs.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(160));
@@ -92,15 +92,21 @@ impl Remote {
 
     /// The keys, refreshed or at least as they were; `None` when there never were any.
     pub(crate) async fn current(&self) -> Option<Rc<KeySet>> {
-        match self.held() {
-            None => self.newer_than(None).await,
-            Some(_) => self.refreshed().await,
+        self.adopt();
+        match self.fresh() {
+            Some(set) => Some(set),
+            None if self.held.borrow().is_none() => self.newer_than(None).await,
+            None => self.refreshed().await,
         }
     }
 
-    /// The keys after `known`, in which the key of a token is missing. They are asked for once per cool-down.
+    /// The keys after `known`, in which the key of a token is missing. They are asked for once per cool-down, and not
+    /// when they have only just come.
     pub(crate) async fn after(&self, known: &KeySet) -> Option<Rc<KeySet>> {
-        self.newer_than(Some(known)).await
+        match clock::monotonic().saturating_sub(known.fetched) < LOOK_AGAIN {
+            true => None,
+            false => self.newer_than(Some(known)).await,
+        }
     }
 
     fn held(&self) -> Option<Rc<KeySet>> {
@@ -112,12 +118,8 @@ impl Remote {
     }
 
     async fn refreshed(&self) -> Option<Rc<KeySet>> {
-        let now = clock::monotonic();
-        self.look_again.set(now.saturating_add(LOOK_AGAIN));
-        self.adopt();
-        if !self.held().is_some_and(|set| self.is_fresh(&set, now))
-            && let Some(lease) = self.shared.lease(self.source.timeout)
-        {
+        self.look_again.set(clock::monotonic().saturating_add(LOOK_AGAIN));
+        if let Some(lease) = self.shared.lease(self.source.timeout) {
             self.fetch(lease).await;
         }
         self.held()

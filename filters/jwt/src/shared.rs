@@ -57,7 +57,8 @@ impl Shared {
         }
         let ttl = timeout.saturating_add(LEASE_MARGIN);
         let leased = state::compare_and_swap(&self.lease, None, [1], Some(ttl)) == Ok(true);
-        leased.then_some(Lease(self))
+        // Not `then_some`: a lease that is dropped is given back, also one that was not obtained.
+        leased.then(|| Lease(self))
     }
 
     /// The same, once per cool-down.
