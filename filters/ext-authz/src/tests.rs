@@ -143,6 +143,7 @@ fn the_headers_for_the_service_can_be_chosen() {
         let mut req =
             Request::get("/").with_header("x-user", "root").with_header("authorization", "a").with_header("x-b", "1");
         req.headers_mut().append("x-b", "2");
+        req.headers_mut().append("if-none-match", "*");
         let done = run(&mut tester, req);
         let asked = asked(&done);
         let shown = asked

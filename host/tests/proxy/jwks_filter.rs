@@ -9,6 +9,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use crate::support::{Body, Client, Origin, Protocol, Proxy, ROUTE, full, get, soon, upstream};
 
@@ -71,9 +72,14 @@ impl Published {
 }
 
 fn proxy(origin: &Origin, provider: &Origin, more: &str) -> Proxy {
+    isolated_proxy(origin, provider, "worker", more)
+}
+
+fn isolated_proxy(origin: &Origin, provider: &Origin, isolation: &str, more: &str) -> Proxy {
     Proxy::start(&format!(
         "workers = 2\n[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n{ROUTE}filters = [\"jwt\"]\n\
-         [filters.jwt]\nmodule = \"builtin:jwt\"\nlimits = {{ cpu_per_call = \"2s\" }}\n[filters.jwt.config]\n\
+         [filters.jwt]\nmodule = \"builtin:jwt\"\nisolation = \"{isolation}\"\n\
+         limits = {{ cpu_per_call = \"2s\" }}\n[filters.jwt.config]\n\
          claims_to_headers = {{ sub = \"x-user\" }}\n\
          remote_jwks = {{ upstream = \"idp\", path = \"/keys\"{more} }}\n{}{}",
         upstream("idp", Protocol::Http1, &[provider.address]),
@@ -166,4 +172,45 @@ async fn jwks_that_nobody_has_make_a_503_until_there_are_some() {
     published.keys(&[&key]);
     until_status(&proxy, &token, 200).await;
     assert_eq!(received.recv().await.unwrap().field("x-user"), Some("alice"));
+}
+
+#[tokio::test]
+async fn jwks_last_longer_than_an_instance() {
+    let (key, published) = (Key::new("a"), Published::default());
+    published.keys(&[&key]);
+    let (provider, (origin, _received)) = (published.serve().await, Origin::canned(OK).await);
+    let proxy = isolated_proxy(&origin, &provider, "exchange", "");
+    for n in 0..5 {
+        assert_eq!(status(&proxy, &key.token(&format!("user{n}"))).await, 200);
+    }
+    assert_eq!(provider.requests(), 1);
+}
+
+#[tokio::test]
+async fn jwks_survive_a_client_that_goes_away_while_they_are_fetched() {
+    let (key, asked) = (Key::new("a"), Arc::new(Semaphore::new(0)));
+    let document = format!(r#"{{"keys":[{}]}}"#, key.jwk());
+    let provider = {
+        let asked = Arc::clone(&asked);
+        Origin::http(Protocol::Http1, move |_| {
+            let (asked, document) = (Arc::clone(&asked), document.clone());
+            async move {
+                // The first one never gets an answer.
+                asked.add_permits(1);
+                if asked.available_permits() == 1 {
+                    std::future::pending::<()>().await;
+                }
+                Response::new(full(document))
+            }
+        })
+    }
+    .await;
+    let (origin, _received) = Origin::canned(OK).await;
+    let proxy = proxy(&origin, &provider, ", timeout = \"15s\"");
+    let client = Client::to(&proxy, Protocol::Http2).await;
+    let request = with_token(&key.token("alice"));
+    let gone = tokio::spawn(async move { client.exchange(request).await });
+    drop(soon("the first question", asked.acquire()).await);
+    gone.abort();
+    until_status(&proxy, &key.token("bob"), 200).await;
 }

@@ -9,6 +9,7 @@ mod examples;
 mod ext_authz_filter;
 mod fault_filter;
 mod faults;
+mod filter_readmes;
 mod filters;
 mod forward;
 mod framing;
