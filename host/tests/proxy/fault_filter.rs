@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, header::CONTENT_TYPE};
 
-use crate::support::{Client, Origin, Protocol, Proxy, ROUTE, full, get, post, upstream};
+use crate::support::{Client, Origin, Protocol, Proxy, ROUTE, full, get, post, soon, upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -58,4 +58,30 @@ async fn fault_answers_grpc_in_its_own_way() {
     let answer = client.exchange(request).await;
     assert_eq!((answer.status.as_u16(), answer.header("grpc-status"), answer.body.len()), (200, "14", 0));
     assert_eq!(client.exchange(get("/")).await.status, 503);
+}
+
+#[tokio::test]
+async fn fault_is_called_once_for_a_request_outside_the_share() {
+    let (origin, _received) = Origin::canned(OK).await;
+    let proxy = proxy(&origin, "delay = { duration = \"10s\", percent = 0 }\nabort = { percent = 0.0 }");
+    let client = Client::to(&proxy, Protocol::Http1).await;
+    for _ in 0..5 {
+        assert_eq!(client.get("/").await.text(), "ok");
+    }
+    let admin = Client::connect(Protocol::Http1, proxy.app().admin()).await;
+    let calls = async || {
+        let metrics = admin.get("/metrics").await;
+        let line =
+            metrics.text().lines().find(|line| line.starts_with("meshup_filter_calls_total{")).map(str::to_owned);
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).unwrap_or_default()
+    };
+    let counted = soon("the calls", async {
+        loop {
+            match calls().await {
+                0..5 => {}
+                counted => return counted,
+            }
+        }
+    });
+    assert_eq!(counted.await, 5);
 }

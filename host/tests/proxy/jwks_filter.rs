@@ -175,6 +175,19 @@ async fn jwks_that_nobody_has_make_a_503_until_there_are_some() {
 }
 
 #[tokio::test]
+async fn jwks_too_large_to_be_shared_are_fetched_by_each_worker() {
+    let (key, published) = (Key::new("a"), Published::default());
+    let filler = format!(r#"{{"kty":"EC","crv":"P-521","kid":"{}"}}"#, "x".repeat(70 << 10));
+    *published.0.lock().unwrap() = Some(format!(r#"{{"keys":[{filler},{}]}}"#, key.jwk()));
+    let (provider, (origin, _received)) = (published.serve().await, Origin::canned(OK).await);
+    let proxy = proxy(&origin, &provider, "");
+    for n in 0..40 {
+        assert_eq!(status(&proxy, &key.token(&format!("user{n}"))).await, 200);
+    }
+    assert!((1..=2).contains(&provider.requests()), "{}", provider.requests());
+}
+
+#[tokio::test]
 async fn jwks_last_longer_than_an_instance() {
     let (key, published) = (Key::new("a"), Published::default());
     published.keys(&[&key]);

@@ -32,6 +32,7 @@ fn set(kids: &[&str]) -> String {
 }
 
 /// A filter whose URL publishes the keys with these ids; and more configuration.
+#[allow(clippy::needless_pass_by_value, reason = "a test writes the configuration in place")]
 fn fetching(kids: &[&str], more: Value) -> (Tester, Published) {
     let published = Published(Rc::new(RefCell::new(ErrorKind::ConnectFailure.into())));
     published.keys(kids);
