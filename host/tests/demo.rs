@@ -106,12 +106,18 @@ fn promised(path: &str, status: u16) -> &'static [&'static str] {
         ("/users", 403) => &["access denied"],
         ("/limited", 429) => &["rate limit"],
         ("/tokens", 401) => &["invalid_token"],
+        ("/teams", 200) => &["x-team: tea"],
+        ("/teams", 403) => &["only with the cookie"],
+        ("/faults", 500) => &["injected fault"],
         ("/flaky?hidden", 200) => &["x-attempt: 3"],
         ("/api/flaky?all", 200) => &["GET /flaky?all", "x-user: alice", "x-api-key-identity: alice", "x-attempt: 3"],
         ("/filters", 200) => &[
             "\"access\"",
             "\"api-key\"",
             "\"basic-auth\"",
+            "\"cors\"",
+            "\"ext-authz\"",
+            "\"fault\"",
             "\"jwt\"",
             "\"rate-limit\"",
             "\"retry\"",
@@ -148,7 +154,7 @@ fn every_printed_command_does_what_is_promised() {
             None => expected.extend(statuses(line)),
         }
     }
-    assert_eq!((run, expected.len()), (20, 0), "{}", demo.printed);
+    assert_eq!((run, expected.len()), (24, 0), "{}", demo.printed);
 
     assert_eq!(demo.interrupt(), 0);
     let left: Vec<_> = temp.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();

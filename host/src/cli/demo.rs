@@ -120,7 +120,8 @@ mod tests {
         let (config, _) = crate::config::parse(CONFIG, Path::new("meshup.toml")).unwrap();
         for name in meshup_filters::NAMES {
             assert!(config.filters.contains_key(*name), "{name}");
-            assert!(config.routes.iter().any(|route| route.filters.iter().any(|used| **used == **name)), "{name}");
+            let is_used = config.routes.iter().any(|route| route.filters.iter().any(|used| **used == **name));
+            assert!(is_used, "{name}");
         }
     }
 
