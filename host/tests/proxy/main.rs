@@ -12,6 +12,7 @@ mod framing;
 mod grpc;
 mod heads;
 mod logging;
+mod older_response;
 mod reload;
 mod routes;
 mod streaming;
