@@ -13,6 +13,7 @@ mod grpc;
 mod heads;
 mod logging;
 mod older_response;
+mod parser_refusals;
 mod reload;
 mod routes;
 mod streaming;
