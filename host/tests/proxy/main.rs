@@ -15,6 +15,7 @@ mod logging;
 mod older_response;
 mod parser_refusals;
 mod reload;
+mod reload_faults;
 mod routes;
 mod streaming;
 mod support;
