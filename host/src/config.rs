@@ -24,6 +24,7 @@ mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
+pub(crate) use document::{parse_whole, read_whole};
 pub use effective::effective;
 
 /// Where in the text the parts stand that only later steps can judge.
@@ -35,6 +36,24 @@ pub struct Locations {
     pub listeners: Vec<Location>,
     /// By filter name; exactly the names of [`Config::filters`].
     pub filters: BTreeMap<Arc<str>, FilterLocation>,
+}
+
+/// A configuration with faults.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// What is wrong.
+    pub faults: Diagnostics,
+    /// The filters that nothing is wrong with so far.
+    pub filters: BTreeMap<Arc<str>, Filter>,
+    /// Where these stand.
+    pub locations: BTreeMap<Arc<str>, FilterLocation>,
+}
+
+impl Rejected {
+    /// Nothing of it can be used.
+    fn whole(faults: Diagnostics) -> Box<Self> {
+        Box::new(Self { faults, filters: BTreeMap::new(), locations: BTreeMap::new() })
+    }
 }
 
 /// Where a filter's module and `config` stand.

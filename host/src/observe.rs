@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a metric handle is made once, where its labels become known; the request path only uses it.
 
+mod json_line;
 mod logging;
 mod recorder;
 
@@ -11,6 +12,7 @@ use http::StatusCode;
 use meshup_abi::{ErrorKind, Outcome};
 use metrics::{Counter, Gauge, Histogram};
 
+pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};

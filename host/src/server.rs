@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod connection;
 mod guard;
+mod parser_answer;
 mod preface;
 
 pub(crate) use connection::{ActiveExchange, Connection};

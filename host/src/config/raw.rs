@@ -80,9 +80,14 @@ impl<'a> Source<'a> {
         self.faults.borrow_mut().push(Diagnostic { location, message: fault.message, help: fault.help });
     }
 
+    /// How many faults were found so far.
+    pub(super) fn faults(&self) -> usize {
+        self.faults.borrow().len()
+    }
+
     /// Ends the walk: all faults, if there are any.
-    pub(super) fn finish(self) -> Result<(), Diagnostics> {
-        Diagnostics::of(self.faults.into_inner()).map_or(Ok(()), Err)
+    pub(super) fn finish(self) -> Option<Diagnostics> {
+        Diagnostics::of(self.faults.into_inner())
     }
 }
 

@@ -21,6 +21,8 @@ use tracing_subscriber::{
     },
 };
 
+use super::json_line::{DATA, JsonLine};
+
 /// Before the second and further lines of a message.
 const INDENT: &str = "\n    ";
 
@@ -99,12 +101,12 @@ where
             let fields = format::debug_fn(write_field).delimited(" ");
             Box::new(builder.with_ansi(io::stderr().is_terminal()).fmt_fields(fields).finish())
         }
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Json => Box::new(builder.event_format(JsonLine).finish()),
     }
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    if field.name() == "message" {
+    if field.name() == "message" || field.name() == DATA {
         return write!(Printable { writer, newline: INDENT }, "{value:?}");
     }
     write!(writer, "{}=", field.name())?;
@@ -182,6 +184,17 @@ mod tests {
         assert_eq!((text.matches('\n').count(), text.contains('\x1b')), (1, false), "{text:?}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&line["path"], &line["message"]), (&HOSTILE.into(), &HOSTILE.into()));
+    }
+
+    #[test]
+    fn an_object_is_not_put_into_a_string() {
+        let object = "{\"status\":200,\"path\":\"/\\u001b\"}";
+        let log = || tracing::info!(data = %object, filter = "telemetry", suppressed = Some(3_u64), lost = None::<u64>);
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, log)).unwrap();
+        assert_eq!((&line["data"]["status"], &line["data"]["path"]), (&200.into(), &"/\u{1b}".into()));
+        assert_eq!((&line["level"], &line["suppressed"], line.get("lost")), (&"INFO".into(), &3.into(), None));
+        let text = logged(LogFormat::Text, log);
+        assert!(text.ends_with(&format!(" INFO {object} filter=\"telemetry\" suppressed=3\n")), "{text}");
     }
 
     #[test]

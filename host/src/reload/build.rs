@@ -1,16 +1,16 @@
-//! Building one generation: modules, filters, listeners.
+//! Building one generation: filters, routes, listeners.
+//!
+//! **Invariant:** no listener is bound before everything else is right.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::modules;
+use super::filters;
 use crate::{
-    config::{
-        Config, Diagnostic, Diagnostics, Filter as FilterConfig, FilterLocation, Location, Locations, ModuleSource,
-    },
+    config::{Config, Diagnostic, Diagnostics, Locations},
     route::RouteTable,
     server::BoundListener,
     snapshot::Snapshot,
-    wasm::{ConfigureError, Filter, FilterSpec, Module, Priority, Runtime},
+    wasm::{Filter, Runtime},
 };
 
 /// Builds snapshots for a fixed number of workers.
@@ -34,7 +34,7 @@ impl Builder {
     ) -> Result<Option<Snapshot>, Diagnostics> {
         self.keep_what_lasts(&mut config, previous);
         let mut faults = Vec::new();
-        let filters = self.filters(&config, locations, previous, &mut faults);
+        let filters = filters::configure(&self.runtime, &config.filters, &locations.filters, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(std::mem::take(&mut faults)) {
             return Err(faults);
         }
@@ -66,74 +66,6 @@ impl Builder {
         }
         config.workers = self.workers;
         config.admin.listen = now;
-    }
-
-    /// Loads and configures every filter of `config`, and keeps none.
-    ///
-    /// # Errors
-    /// Every filter that cannot be loaded or configured.
-    pub(crate) fn check(&self, config: &Config, locations: &Locations) -> Result<(), Diagnostics> {
-        let mut faults = Vec::new();
-        self.filters(config, locations, None, &mut faults);
-        Diagnostics::of(faults).map_or(Ok(()), Err)
-    }
-
-    /// Loads and configures every filter; those that did not change are taken from `previous`.
-    fn filters(
-        &self,
-        config: &Config,
-        locations: &Locations,
-        previous: Option<&Snapshot>,
-        faults: &mut Vec<Diagnostic>,
-    ) -> BTreeMap<Arc<str>, Arc<Filter>> {
-        // Traffic goes on during a reload.
-        let priority = if previous.is_some() { Priority::Low } else { Priority::Normal };
-        let modules = modules::load(&self.runtime, config, priority);
-        let mut filters = BTreeMap::new();
-        for ((name, filter), module) in config.filters.iter().zip(modules) {
-            let unknown =
-                FilterLocation { module: Location::file(Path::new("")), config: Location::file(Path::new("")) };
-            let location = locations.filters.get(name).unwrap_or(&unknown);
-            let known = previous.and_then(|previous| previous.filters.get(name));
-            let filter = module
-                .map_err(|problem| problem.about(name, &location.module))
-                .and_then(|module| self.filter(name, filter, module, location, known));
-            match filter {
-                Ok(filter) => drop(filters.insert(name.clone(), filter)),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        filters
-    }
-
-    fn filter(
-        &self,
-        name: &Arc<str>,
-        filter: &FilterConfig,
-        module: Arc<Module>,
-        location: &FilterLocation,
-        known: Option<&Arc<Filter>>,
-    ) -> Result<Arc<Filter>, Diagnostic> {
-        let log_lines_per_second = match &filter.module {
-            ModuleSource::Builtin(_) => u32::MAX,
-            ModuleSource::File(_) => FilterSpec::LOG_LINES_PER_SECOND,
-        };
-        let spec = FilterSpec {
-            name: name.clone(),
-            module,
-            on_error: filter.on_error,
-            isolation: filter.isolation,
-            limits: filter.limits.clone(),
-            config: filter.config.clone(),
-            log_lines_per_second,
-        };
-        if let Some(known) = known.filter(|known| *known.spec() == spec) {
-            return Ok(known.clone());
-        }
-        Filter::new(&self.runtime, spec).map_err(|error| match error {
-            ConfigureError::Refused { .. } => location.config.error(error.to_string()),
-            ConfigureError::Faulted(_) => location.module.error(error.to_string()),
-        })
     }
 
     fn listeners(

@@ -18,6 +18,7 @@ use tokio::{net::TcpStream, sync::watch};
 
 use super::{
     guard::{Guard, Guarded},
+    parser_answer::{Answering, is_bare},
     preface::Beginning,
 };
 use crate::{
@@ -33,6 +34,9 @@ const DRAIN_GRACE: Duration = Duration::from_millis(1000);
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 200;
+/// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
+/// HTTP/2 library answers with a bare 431.
+const READ_HEADS: usize = 2;
 
 /// One client connection.
 #[derive(Debug)]
@@ -47,6 +51,8 @@ pub(crate) struct Connection {
     exchanges: Cell<u32>,
     idle_since: Cell<Instant>,
     head_since: Rc<Cell<Option<Instant>>>,
+    /// The latest response looks like one that the parser makes.
+    pub(super) answered_barely: Cell<bool>,
     _count: ConnectionCount,
 }
 
@@ -103,6 +109,9 @@ impl Connection {
         let active = ActiveExchange::new(&self);
         let http1 = request.version() != Version::HTTP_2;
         let mut response = exchange::serve(&self, request).await;
+        if is_bare(&response) {
+            self.answered_barely.set(true);
+        }
         response.body_mut().hold(active);
         if self.closing.get() && http1 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -136,6 +145,7 @@ pub(super) fn spawn(
         exchanges: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
         head_since: Rc::default(),
+        answered_barely: Cell::new(false),
         _count: worker.count_connection(),
     });
     tokio::task::spawn_local(serve(connection, stream, closing));
@@ -169,7 +179,7 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     let served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
     let mut served = pin!(served);
     drive(&connection, served.as_mut(), closing, |connection, served| {
         if connection.closing.replace(true) {
@@ -187,7 +197,7 @@ async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
     drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;

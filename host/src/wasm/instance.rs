@@ -186,7 +186,7 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> FaultCause {
         return (*error).into();
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit() },
+        Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit(), used: guest.cpu.used() },
         Some(Trap::StackOverflow) => FaultCause::StackOverflow,
         _ if guest.memory_limit.refused() => FaultCause::MemoryLimit { limit: guest.memory_limit.bytes() },
         Some(trap) => FaultCause::Trap { message: describe_trap(*trap, error) },

@@ -137,6 +137,8 @@ codes! {
         HeadersTooLarge = 14, "headers-too-large";
         /// A host limit on work per exchange was reached.
         LimitExceeded = 15, "limit-exceeded";
+        /// The request's target is longer than a whole head may be.
+        UriTooLong = 16, "uri-too-long";
     }
 }
 
