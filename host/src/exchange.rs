@@ -15,6 +15,7 @@ mod answer;
 mod chain;
 mod completion;
 mod event;
+mod fields;
 mod head;
 mod info;
 mod names;

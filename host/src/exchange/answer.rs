@@ -42,7 +42,7 @@ pub(super) struct Answer {
 pub(super) enum Decision {
     Pass(RequestChanges),
     Run { changes: RequestChanges, deadline: Option<Duration> },
-    Respond(OwnResponse),
+    Respond(Box<OwnResponse>),
     Deliver(ResponseChanges),
     Body { of_request: bool, limit: usize },
     Fetch(Box<FetchRequest>),
@@ -59,10 +59,17 @@ pub(super) enum Phase {
 /// Changes to a request head.
 #[derive(Debug, Default)]
 pub(super) struct RequestChanges {
+    pub headers: Vec<HeaderChange>,
+    /// Most filters change headers alone; what is moved about stays small.
+    pub rest: Option<Box<RestOfRequest>>,
+}
+
+/// Changes to a request besides its headers.
+#[derive(Debug, Default)]
+pub(super) struct RestOfRequest {
     pub method: Option<Method>,
     pub path: Option<PathAndQuery>,
     pub authority: Option<HeaderValue>,
-    pub headers: Vec<HeaderChange>,
     pub upstream: Option<Box<str>>,
     pub timeout: Option<Duration>,
     pub body: Option<Bytes>,
@@ -71,7 +78,12 @@ pub(super) struct RequestChanges {
 impl RequestChanges {
     /// Whether they make up a whole head, whatever stood there before.
     pub(super) fn is_complete(&self) -> bool {
-        self.method.is_some() && self.path.is_some() && matches!(self.headers.first(), Some(HeaderChange::Clear))
+        self.rest.as_ref().is_some_and(|rest| rest.method.is_some() && rest.path.is_some())
+            && matches!(self.headers.first(), Some(HeaderChange::Clear))
+    }
+
+    fn rest(&mut self) -> &mut RestOfRequest {
+        self.rest.get_or_insert_default()
     }
 }
 
@@ -149,7 +161,7 @@ pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
             let (changes, deadline) = fields.request_changes()?;
             Decision::Run { changes, deadline }
         }
-        (Verdict::Respond, _) => Decision::Respond(fields.own_response()?),
+        (Verdict::Respond, _) => Decision::Respond(Box::new(fields.own_response()?)),
         (Verdict::Deliver, Phase::Response) => Decision::Deliver(fields.response_changes()?),
         (Verdict::Body, _) => fields.body()?,
         (Verdict::Fetch, _) => Decision::Fetch(Box::new(fields.fetch()?)),
@@ -182,13 +194,13 @@ impl Reader<'_> {
         let mut deadline = None;
         self.each(|field| {
             match field.tag {
-                tag::METHOD => changes.method = Some(method(&field)?),
-                tag::PATH => changes.path = Some(path(&field)?),
-                tag::AUTHORITY => changes.authority = Some(authority(&field)?),
-                tag::UPSTREAM => changes.upstream = Some(field.text()?.into()),
-                tag::TIMEOUT => changes.timeout = Some(field.duration()?),
+                tag::METHOD => changes.rest().method = Some(method(&field)?),
+                tag::PATH => changes.rest().path = Some(path(&field)?),
+                tag::AUTHORITY => changes.rest().authority = Some(authority(&field)?),
+                tag::UPSTREAM => changes.rest().upstream = Some(field.text()?.into()),
+                tag::TIMEOUT => changes.rest().timeout = Some(field.duration()?),
                 tag::DEADLINE => deadline = Some(field.duration()?),
-                tag::DATA => changes.body = Some(Bytes::copy_from_slice(field.payload)),
+                tag::DATA => changes.rest().body = Some(Bytes::copy_from_slice(field.payload)),
                 _ => header_change(&field, &mut changes.headers)?,
             }
             Ok(())

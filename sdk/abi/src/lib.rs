@@ -134,6 +134,8 @@ pub const fn unpack(packed: u64) -> (u32, u32) {
 /// The tags of fields. "pair" payloads are `name_len: u32, name, value`; integers are little-endian; durations are
 /// `u64` microseconds; texts are UTF-8.
 pub mod tag {
+    /// Nothing any more: what stood there was taken away.
+    pub const NONE: u16 = 0;
     /// Bytes: the request method.
     pub const METHOD: u16 = 1;
     /// Bytes: `http` or `https`, the scheme the client used.

@@ -124,6 +124,15 @@ impl<'a, S: Sink> Writer<'a, S> {
         self.sink.put([&head, name, value])
     }
 
+    /// Fields that another writer wrote.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn fields(&mut self, fields: &[u8]) -> Result<(), Overflow> {
+        self.sink.put([fields])
+    }
+
     /// A 16-bit field.
     ///
     /// # Errors
@@ -221,6 +230,13 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// Its bytes in the message, tag and length included.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a field is never empty")]
+    pub fn len(&self) -> usize {
+        FIELD_HEADER + self.payload.len()
+    }
+
     /// The two byte strings of a pair.
     ///
     /// # Errors
@@ -290,6 +306,13 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn new(message: &'a [u8]) -> Self {
         Self { rest: message, offset: 0 }
+    }
+
+    /// Blanks the field that begins at byte `at` of `message`: readers pass over it.
+    pub fn blank(message: &mut [u8], at: usize) {
+        if let Some(tag) = message.get_mut(at..).and_then(|field| field.first_chunk_mut::<2>()) {
+            *tag = crate::tag::NONE.to_le_bytes();
+        }
     }
 
     /// The verdict and the fields of an answer message.
