@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::{head, names};
+use super::{fields::HeadFields, head, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -126,20 +126,38 @@ pub(super) enum HeaderChange {
 }
 
 impl HeaderChange {
-    fn apply(self, headers: &mut HeaderMap) {
+    fn apply(self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
         match self {
-            Self::Set(name, value) => drop(headers.insert(name, value)),
-            Self::Append(name, value) => drop(headers.append(name, value)),
-            Self::Remove(name) => drop(headers.remove(name)),
-            Self::Clear => clear(headers),
+            Self::Set(name, value) => {
+                let at = fields.as_mut().map(|fields| fields.append(&name, &value));
+                let replaced = headers.insert(name, value).is_some();
+                if let (true, Some(fields), Some(at)) = (replaced, fields, at) {
+                    fields.replace_by(at);
+                }
+            }
+            Self::Append(name, value) => {
+                if let Some(fields) = fields {
+                    fields.append(&name, &value);
+                }
+                headers.append(name, value);
+            }
+            Self::Remove(name) => {
+                if let (Some(_), Some(fields)) = (headers.remove(&name), fields) {
+                    fields.remove(&name);
+                }
+            }
+            Self::Clear => {
+                clear(headers);
+                *fields = None;
+            }
         }
     }
 }
 
-/// Applies changes in their order.
-pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap) {
+/// Applies changes in their order, to a head and to its `fields` where they are kept.
+pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
     for change in changes {
-        change.apply(headers);
+        change.apply(headers, fields);
     }
 }
 

@@ -480,9 +480,10 @@ impl Exchange {
 
     /// What filter `at` changes; `head_fields` are kept for the next filter alone.
     fn change_request(&mut self, at: usize, changes: RequestChanges) {
-        let next = at + 1 < self.end.slots.0.len();
-        self.head_fields = self.head_fields.take().filter(|_| next).and_then(|fields| fields.after(&changes.headers));
-        answer::apply(changes.headers, &mut self.head.headers);
+        if at + 1 == self.end.slots.0.len() {
+            self.head_fields = None;
+        }
+        answer::apply(changes.headers, &mut self.head.headers, &mut self.head_fields);
         if let Some(rest) = changes.rest {
             self.change_rest(*rest);
         }
@@ -516,8 +517,10 @@ impl Exchange {
         if let Some(status) = changes.status {
             head.status = status;
         }
-        *fields = fields.take().filter(|_| at > 0).and_then(|fields| fields.after(&changes.headers));
-        answer::apply(changes.headers, &mut head.headers);
+        if at == 0 {
+            *fields = None;
+        }
+        answer::apply(changes.headers, &mut head.headers, fields);
         if let Some(body) = changes.body {
             head.headers.remove(CONTENT_LENGTH);
             *fields = None;

@@ -11,8 +11,6 @@ use std::cell::Cell;
 use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
 use meshup_abi::{Fields, Writer, tag};
 
-use super::answer::HeaderChange;
-
 /// A buffer above this is not kept for the next exchange.
 const MAX_KEPT_CAPACITY: usize = 64 * 1024;
 
@@ -38,7 +36,7 @@ impl HeadFields {
     fn of<'a>(headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
         let mut fields = Self(SPARE.take());
         for (name, value) in headers {
-            fields.append(name, value);
+            _ = fields.append(name, value);
         }
         fields
     }
@@ -47,31 +45,30 @@ impl HeadFields {
         &self.0
     }
 
-    /// The same after the changes; none when it is better made anew.
-    pub(super) fn after(mut self, changes: &[HeaderChange]) -> Option<Self> {
-        for change in changes {
-            match change {
-                HeaderChange::Set(name, value) => {
-                    self.remove(name);
-                    self.append(name, value);
-                }
-                HeaderChange::Append(name, value) => self.append(name, value),
-                HeaderChange::Remove(name) => self.remove(name),
-                HeaderChange::Clear => return None,
-            }
-        }
-        Some(self)
-    }
-
-    fn append(&mut self, name: &HeaderName, value: &HeaderValue) {
+    /// Adds a header; gives where it stands.
+    pub(super) fn append(&mut self, name: &HeaderName, value: &HeaderValue) -> usize {
+        let at = self.0.len();
         // A vector takes every field, and a header has less than 4 GiB.
         _ = Writer::new(&mut self.0).pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes());
+        at
     }
 
-    fn remove(&mut self, name: &HeaderName) {
-        let name = name.as_str().as_bytes();
+    /// Takes the headers of that name away.
+    pub(super) fn remove(&mut self, name: &HeaderName) {
+        self.remove_before(self.0.len(), name.as_str().as_bytes());
+    }
+
+    /// Takes the headers away that have the name of the one that stands at `at`, and stand before it.
+    pub(super) fn replace_by(&mut self, at: usize) {
+        let name = self.0.get(at..).and_then(|rest| Fields::new(rest).next()?.ok()?.pair().ok());
+        if let Some(name) = name.map(|(name, _)| name.to_vec()) {
+            self.remove_before(at, &name);
+        }
+    }
+
+    fn remove_before(&mut self, end: usize, name: &[u8]) {
         let mut at = 0;
-        while let Some(field) = self.0.get(at..).and_then(|rest| Fields::new(rest).next()?.ok()) {
+        while let Some(field) = self.0.get(at..end).and_then(|rest| Fields::new(rest).next()?.ok()) {
             let len = field.len();
             if field.tag == tag::HEADER && field.pair().is_ok_and(|(other, _)| other == name) {
                 Fields::blank(&mut self.0, at);
@@ -93,6 +90,7 @@ impl Drop for HeadFields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::answer::{self, HeaderChange};
 
     fn name(name: &'static str) -> HeaderName {
         HeaderName::from_static(name)
@@ -117,25 +115,25 @@ mod tests {
         for (n, v) in [("host", "a"), ("accept", "*/*"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
             headers.append(name(n), value(v));
         }
-        let fields = HeadFields::of_request(&headers);
-        let changes = || {
-            vec![
-                HeaderChange::Set(name("x-a"), value("9")),
-                HeaderChange::Append(name("x-b"), value("4")),
-                HeaderChange::Remove(name("accept")),
-                HeaderChange::Remove(name("x-absent")),
-                HeaderChange::Set(name("x-c"), value("")),
-            ]
-        };
-        let fields = fields.after(&changes()).unwrap();
-        super::super::answer::apply(changes(), &mut headers);
+        let mut fields = Some(HeadFields::of_request(&headers));
+        let changes = vec![
+            HeaderChange::Set(name("x-a"), value("9")),
+            HeaderChange::Append(name("x-b"), value("4")),
+            HeaderChange::Remove(name("accept")),
+            HeaderChange::Remove(name("x-absent")),
+            HeaderChange::Set(name("x-c"), value("")),
+        ];
+        answer::apply(changes, &mut headers, &mut fields);
+        let fields = fields.unwrap();
         assert_eq!(listed(&fields), listed(&HeadFields::of_request(&headers)));
         assert_eq!(listed(&fields).len(), 4);
     }
 
     #[test]
     fn after_a_clear_they_are_made_anew() {
-        let headers = HeaderMap::new();
-        assert!(HeadFields::of_response(&headers).after(&[HeaderChange::Clear]).is_none());
+        let mut headers = HeaderMap::new();
+        let mut fields = Some(HeadFields::of_response(&headers));
+        answer::apply(vec![HeaderChange::Clear], &mut headers, &mut fields);
+        assert!(fields.is_none());
     }
 }

@@ -190,6 +190,9 @@ pub mod tag {
     pub const REFUSED: u16 = 26;
     /// Duration, Response and End: from the start of the exchange until the upstream's response head.
     pub const UPSTREAM_DURATION: u16 = 27;
+    /// `u64`, answers only, as their first field: [`pack`](crate::pack)ed address and capacity of a buffer that takes the
+    /// next message, if it fits, without a call of [`export::BUFFER`](crate::export::BUFFER).
+    pub const BUFFER: u16 = 28;
 }
 
 /// Bits of a [`tag::FLAGS`] field.

@@ -349,6 +349,17 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl Fields<'_> {
+    /// Where an answer says that the next message may be written: address and capacity of its first field, a
+    /// [`tag::BUFFER`](crate::tag::BUFFER).
+    #[inline]
+    #[must_use]
+    pub fn next_buffer(answer: &[u8]) -> Option<(u32, u32)> {
+        let (head, rest) = answer.get(4..)?.split_first_chunk::<FIELD_HEADER>()?;
+        let [tag_low, tag_high, 8, 0, 0, 0] = *head else { return None };
+        let packed = u64::from_le_bytes(*rest.first_chunk()?);
+        (u16::from_le_bytes([tag_low, tag_high]) == crate::tag::BUFFER).then_some(crate::unpack(packed))
+    }
+
     fn truncated<T>(&mut self) -> Result<T, Malformed> {
         self.rest = &[];
         Err(Malformed::Truncated { offset: self.offset })
