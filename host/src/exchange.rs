@@ -18,6 +18,7 @@ mod event;
 mod fields;
 mod head;
 mod info;
+mod known;
 mod names;
 mod refusal;
 

@@ -483,7 +483,7 @@ impl Exchange {
         if at + 1 == self.end.slots.0.len() {
             self.head_fields = None;
         }
-        answer::apply(changes.headers, &mut self.head.headers, &mut self.head_fields);
+        changes.headers.apply(&mut self.head.headers, &mut self.head_fields);
         if let Some(rest) = changes.rest {
             self.change_rest(*rest);
         }
@@ -520,7 +520,7 @@ impl Exchange {
         if at == 0 {
             *fields = None;
         }
-        answer::apply(changes.headers, &mut head.headers, fields);
+        changes.headers.apply(&mut head.headers, fields);
         if let Some(body) = changes.body {
             head.headers.remove(CONTENT_LENGTH);
             *fields = None;

@@ -68,12 +68,11 @@ impl HeadFields {
 
     fn remove_before(&mut self, end: usize, name: &[u8]) {
         let mut at = 0;
-        while let Some(field) = self.0.get(at..end).and_then(|rest| Fields::new(rest).next()?.ok()) {
-            let len = field.len();
-            if field.tag == tag::HEADER && field.pair().is_ok_and(|(other, _)| other == name) {
+        while let Some((next, found)) = self.0.get(at..end).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
+            if found {
                 Fields::blank(&mut self.0, at);
             }
-            at += len;
+            at += next;
         }
     }
 }
@@ -90,7 +89,7 @@ impl Drop for HeadFields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::answer::{self, HeaderChange};
+    use crate::exchange::answer::{HeaderChange, HeaderChanges};
 
     fn name(name: &'static str) -> HeaderName {
         HeaderName::from_static(name)
@@ -123,7 +122,7 @@ mod tests {
             HeaderChange::Remove(name("x-absent")),
             HeaderChange::Set(name("x-c"), value("")),
         ];
-        answer::apply(changes, &mut headers, &mut fields);
+        HeaderChanges::Own(changes).apply(&mut headers, &mut fields);
         let fields = fields.unwrap();
         assert_eq!(listed(&fields), listed(&HeadFields::of_request(&headers)));
         assert_eq!(listed(&fields).len(), 4);
@@ -133,7 +132,7 @@ mod tests {
     fn after_a_clear_they_are_made_anew() {
         let mut headers = HeaderMap::new();
         let mut fields = Some(HeadFields::of_response(&headers));
-        answer::apply(vec![HeaderChange::Clear], &mut headers, &mut fields);
+        HeaderChanges::Own(vec![HeaderChange::Clear]).apply(&mut headers, &mut fields);
         assert!(fields.is_none());
     }
 }

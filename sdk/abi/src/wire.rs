@@ -230,13 +230,6 @@ pub struct Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// Its bytes in the message, tag and length included.
-    #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "a field is never empty")]
-    pub fn len(&self) -> usize {
-        FIELD_HEADER + self.payload.len()
-    }
-
     /// The two byte strings of a pair.
     ///
     /// # Errors
@@ -315,14 +308,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The verdict and the fields of an answer message.
+    /// The verdict and the fields of an answer message, without the buffer that it offers.
     ///
     /// # Errors
     /// [`Malformed`] when the message is shorter than a verdict or the verdict is unknown.
     pub fn of_answer(message: &'a [u8]) -> Result<(crate::Verdict, Self), Malformed> {
         let (code, rest) = message.split_first_chunk::<4>().ok_or(Malformed::Truncated { offset: 0 })?;
         let verdict = crate::Verdict::try_from(u32::from_le_bytes(*code))?;
-        Ok((verdict, Self { rest, offset: 4 }))
+        let offer = if Self::next_buffer(message).is_some() { FIELD_HEADER + size_of::<u64>() } else { 0 };
+        Ok((verdict, Self { rest: rest.get(offer..).unwrap_or_default(), offset: 4 + offer }))
     }
 }
 
@@ -348,7 +342,27 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The length in bytes of the field at the start of `fields`, and whether it is a pair with that tag and name.
+    #[inline]
+    #[must_use]
+    pub fn skip(fields: &[u8], tag: u16, name: &[u8]) -> Option<(usize, bool)> {
+        let (head, rest) = fields.split_first_chunk::<FIELD_HEADER>()?;
+        let [tag_low, tag_high, a, b, c, d] = *head;
+        let len = FIELD_HEADER + u32::from_le_bytes([a, b, c, d]) as usize;
+        let has_name = |rest: &[u8]| {
+            let (name_len, rest) = rest.split_first_chunk().unwrap_or((&[0; PAIR_HEADER], &[]));
+            u32::from_le_bytes(*name_len) as usize == name.len() && rest.get(..name.len()) == Some(name)
+        };
+        Some((len, u16::from_le_bytes([tag_low, tag_high]) == tag && has_name(rest)))
+    }
+
+    /// The fields that are still to come.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Where an answer says that the next message may be written: address and capacity of its first field, a
     /// [`tag::BUFFER`](crate::tag::BUFFER).
     #[inline]
