@@ -220,7 +220,11 @@ mod tests {
             ("/", "/", "/orders", None),
             ("/v1", "/v1", "/v1/orders", None),
         ] {
-            assert_eq!(prefix(strip, put).rewritten(&Request::get(target)).as_deref(), expected, "{strip} -> {put}: {target}");
+            assert_eq!(
+                prefix(strip, put).rewritten(&Request::get(target)).as_deref(),
+                expected,
+                "{strip} -> {put}: {target}"
+            );
         }
     }
 
@@ -239,7 +243,11 @@ mod tests {
             (".", "x", "*", None),
         ] {
             let rewrite = regex(pattern, replacement).unwrap();
-            assert_eq!(rewrite.rewritten(&Request::get(target)).as_deref(), expected, "{pattern} -> {replacement}: {target}");
+            assert_eq!(
+                rewrite.rewritten(&Request::get(target)).as_deref(),
+                expected,
+                "{pattern} -> {replacement}: {target}"
+            );
         }
     }
 

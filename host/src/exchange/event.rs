@@ -28,7 +28,12 @@ pub(super) struct Fetched {
 #[derive(Debug)]
 pub(super) enum Told<'a> {
     /// `host` is told as the authority.
-    Request { head: &'a request::Parts, fields: &'a HeadFields, scheme: &'a str, flags: u32 },
+    Request {
+        head: &'a request::Parts,
+        fields: &'a HeadFields,
+        scheme: &'a str,
+        flags: u32,
+    },
     /// `error` tells that the host made it.
     Response {
         status: StatusCode,

@@ -25,7 +25,7 @@ use crate::load::{Load, Origin};
 
 // As in the `meshup` binary.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: meshup::Allocator = meshup::Allocator;
 
 /// Instructions per proxied request, under callgrind.
 #[derive(Parser)]
