@@ -16,8 +16,10 @@ mod answer;
 mod chain;
 mod completion;
 mod event;
+mod fields;
 mod head;
 mod info;
+mod known;
 mod names;
 mod refusal;
 

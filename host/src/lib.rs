@@ -13,6 +13,7 @@ pub mod observe;
 pub mod wasm;
 
 mod admin;
+mod allocator;
 mod app;
 mod body;
 mod coarse;
@@ -26,5 +27,6 @@ mod snapshot;
 mod upstream;
 mod worker;
 
+pub use allocator::Allocator;
 pub use app::{App, Options, StartError};
 pub use reload::Source;

@@ -13,6 +13,7 @@ use std::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
+mod aside;
 mod connection;
 mod guard;
 mod parser_answer;

@@ -4,19 +4,22 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{net::TcpStream, sync::watch, time::Sleep};
 
 use super::{
+    aside::Aside,
     guard::{Guard, Guarded},
     parser_answer::{Answering, is_bare},
     preface::Beginning,
@@ -203,57 +206,86 @@ async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;
 }
 
+/// What is to become of a connection, seen from beside it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// The next response announces the end; a second time, its grace is over.
+    Close,
+    /// It ends now.
+    End,
+}
+
 /// Serves until the connection ends, its time is up, or the drain ends it. `end` is called once when the drain begins
 /// and once more when its grace is over.
 async fn drive<C>(
     connection: &Connection,
     mut served: Pin<&mut C>,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
     end: impl Fn(&Connection, Pin<&mut C>),
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
     let limits = &connection.listener.limits;
-    let mut timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
-    let mut ending = false;
+    let timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
+    let mut fates = Fates { connection, closing, timer, ending: false };
+    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
     loop {
-        tokio::select! {
-            biased;
-            result = served.as_mut() => {
+        let mut fate = pin!(fates.next());
+        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
+        });
+        match fate.await {
+            Err(result) => {
                 if let Err(error) = result {
                     tracing::debug!(client = %connection.client, %error, "connection ended");
                 }
                 return;
             }
-            _ = closing.wait_for(|closing| *closing), if !ending => {
-                ending = true;
-                end(connection, served.as_mut());
-                timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-            }
-            () = timer.as_mut() => match connection.due(Instant::now()) {
-                Due::Head => {
-                    tracing::debug!(client = %connection.client, "request head took too long");
-                    return;
-                }
-                _ if ending => {
-                    end(connection, served.as_mut());
-                    timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                }
-                Due::Idle => end_idle(connection, &end, served.as_mut(), &mut ending),
-                Due::At(next) => timer.as_mut().reset(next.into()),
-            },
+            Ok(Fate::End) => return,
+            Ok(Fate::Close) => end(connection, served.as_mut()),
         }
+        aside.ring();
     }
 }
 
-/// Ends a connection that nobody uses.
-fn end_idle<C>(
-    connection: &Connection,
-    end: &impl Fn(&Connection, Pin<&mut C>),
-    mut served: Pin<&mut C>,
-    ending: &mut bool,
-) {
-    connection.closing.set(true);
-    *ending = true;
-    end(connection, served.as_mut());
+/// The fates of one connection: its timer, and the drain.
+struct Fates<'a> {
+    connection: &'a Connection,
+    closing: watch::Receiver<bool>,
+    timer: Pin<&'a mut Sleep>,
+    ending: bool,
+}
+
+impl Fates<'_> {
+    /// The next one.
+    async fn next(&mut self) -> Fate {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.closing.wait_for(|closing| *closing), if !self.ending => {
+                    self.ending = true;
+                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                    return Fate::Close;
+                }
+                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
+                    Due::Head => {
+                        tracing::debug!(client = %self.connection.client, "request head took too long");
+                        return Fate::End;
+                    }
+                    _ if self.ending => {
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::Idle => {
+                        self.ending = true;
+                        self.connection.closing.set(true);
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::At(next) => self.timer.as_mut().reset(next.into()),
+                },
+            }
+        }
+    }
 }
