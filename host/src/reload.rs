@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 mod build;
 mod files;
 mod modules;
+mod tls;
 
 pub(crate) use build::Builder;
 pub(crate) use files::Watch;

@@ -23,7 +23,10 @@ pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
         Err(faults) => faults,
         Ok(loaded) => match loaded? {
             (Err(faults), _) => faults,
-            (Ok(()), config) => {
+            (Ok(expired), config) => {
+                for certificate in expired {
+                    let _ = writeln!(io::stderr(), "warning: the certificate {} has expired", certificate.display());
+                }
                 println!(
                     "{}: ok ({} listeners, {} routes, {} filters, {} upstreams)",
                     args.config.display(),

@@ -1,14 +1,18 @@
-//! Building one generation: modules, filters, listeners.
+//! Building one generation: modules, filters, TLS, listeners.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use super::modules;
+use super::{modules, tls};
 use crate::{
     config::{
         Config, Diagnostic, Diagnostics, Filter as FilterConfig, FilterLocation, Location, Locations, ModuleSource,
     },
     route::RouteTable,
-    server::BoundListener,
+    server::{self, BoundListener},
     snapshot::Snapshot,
     wasm::{ConfigureError, Filter, FilterSpec, Module, Priority, Runtime},
 };
@@ -25,7 +29,8 @@ impl Builder {
     /// The generation of `config` after `previous`; `None` when nothing differs.
     ///
     /// # Errors
-    /// Every filter that cannot be loaded or configured and every listener that cannot be bound.
+    /// Every filter that cannot be loaded or configured, every certificate that cannot be used and every listener that
+    /// cannot be bound.
     pub(crate) fn build(
         &self,
         mut config: Config,
@@ -35,13 +40,20 @@ impl Builder {
         self.keep_what_lasts(&mut config, previous);
         let mut faults = Vec::new();
         let filters = self.filters(&config, locations, previous, &mut faults);
+        let tls = tls::load(&config, locations, previous, &mut faults);
+        for path in &tls.expired {
+            tracing::warn!(certificate = %path.display(), "the certificate has expired");
+        }
         if let Some(faults) = Diagnostics::of(std::mem::take(&mut faults)) {
             return Err(faults);
         }
-        if previous.is_some_and(|previous| *previous.config == config && same_filters(&previous.filters, &filters)) {
+        let is_same = |previous: &Snapshot| {
+            *previous.config == config && same_filters(&previous.filters, &filters) && same_tls(previous, &tls)
+        };
+        if previous.is_some_and(is_same) {
             return Ok(None);
         }
-        let listeners = self.listeners(&config, locations, previous, &mut faults);
+        let listeners = self.listeners(&config, tls.listeners, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(faults) {
             return Err(faults);
         }
@@ -51,6 +63,7 @@ impl Builder {
             config: Arc::new(config),
             filters,
             listeners,
+            upstream_tls: tls.upstreams,
         }))
     }
 
@@ -68,14 +81,16 @@ impl Builder {
         config.admin.listen = now;
     }
 
-    /// Loads and configures every filter of `config`, and keeps none.
+    /// Loads and configures every filter of `config` and reads every certificate, and keeps none; gives back the
+    /// certificates that have expired.
     ///
     /// # Errors
-    /// Every filter that cannot be loaded or configured.
-    pub(crate) fn check(&self, config: &Config, locations: &Locations) -> Result<(), Diagnostics> {
+    /// Every filter that cannot be loaded or configured and every certificate that cannot be used.
+    pub(crate) fn check(&self, config: &Config, locations: &Locations) -> Result<Vec<PathBuf>, Diagnostics> {
         let mut faults = Vec::new();
         self.filters(config, locations, None, &mut faults);
-        Diagnostics::of(faults).map_or(Ok(()), Err)
+        let tls = tls::load(config, locations, None, &mut faults);
+        Diagnostics::of(faults).map_or(Ok(tls.expired), Err)
     }
 
     /// Loads and configures every filter; those that did not change are taken from `previous`.
@@ -139,29 +154,36 @@ impl Builder {
     fn listeners(
         &self,
         config: &Config,
+        tls: Vec<Option<Arc<server::Tls>>>,
         locations: &Locations,
         previous: Option<&Snapshot>,
         faults: &mut Vec<Diagnostic>,
     ) -> Vec<Arc<BoundListener>> {
         let mut listeners = Vec::new();
-        for (settings, location) in config.listeners.iter().zip(&locations.listeners) {
+        for ((settings, tls), location) in config.listeners.iter().zip(tls).zip(&locations.listeners) {
             let settings = Arc::new(settings.clone());
             let bound = previous
                 .and_then(|previous| previous.listeners.iter().find(|listener| listener.address == settings.listen));
             match bound {
-                Some(bound) => listeners.push(Arc::new(bound.with_settings(settings))),
-                None => match BoundListener::bind(settings.clone(), self.workers) {
+                Some(bound) => listeners.push(Arc::new(bound.with_settings(settings, tls))),
+                None => match BoundListener::bind(settings.clone(), tls, self.workers) {
                     Ok(listener) => listeners.push(Arc::new(listener)),
                     Err(error) => {
                         let message =
                             format!("listener {:?}: cannot listen on {}: {error}", settings.name, settings.listen);
-                        faults.push(location.error(message));
+                        faults.push(location.address.error(message));
                     }
                 },
             }
         }
         listeners
     }
+}
+
+fn same_tls(previous: &Snapshot, tls: &tls::Loaded) -> bool {
+    let pointers = |tls: Option<&Arc<server::Tls>>| tls.map(Arc::as_ptr);
+    let listeners = previous.listeners.iter().map(|listener| pointers(listener.tls.as_ref()));
+    listeners.eq(tls.listeners.iter().map(|tls| pointers(tls.as_ref()))) && previous.upstream_tls == tls.upstreams
 }
 
 fn same_filters(left: &BTreeMap<Arc<str>, Arc<Filter>>, right: &BTreeMap<Arc<str>, Arc<Filter>>) -> bool {

@@ -152,7 +152,7 @@ impl Pool {
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
         let slot = Slot::take(self);
         let opened = async {
-            let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
+            let io = connect::connect(&self.key).await?;
             Builder::new().handshake(io).await.map_err(std::io::Error::other)
         };
         let (sender, connection) = opened.await.map_err(|error| {
