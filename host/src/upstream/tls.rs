@@ -137,7 +137,8 @@ fn client_config(material: &Material) -> Result<ClientConfig, rustls::Error> {
 fn explained(error: &io::Error) -> io::Error {
     let tls = error.get_ref().and_then(|source| source.downcast_ref::<rustls::Error>());
     let text = match tls {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        // A bad signature is that of another authority of the same name.
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             "the endpoint's certificate is not from an authority that is trusted".to_owned()
         }
         Some(rustls::Error::InvalidCertificate(why)) => format!("the endpoint's certificate is refused: {why}"),

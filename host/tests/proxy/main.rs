@@ -16,4 +16,6 @@ mod reload;
 mod routes;
 mod streaming;
 mod support;
+mod tls;
+mod upstream_tls;
 mod upstreams;
