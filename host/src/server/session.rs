@@ -125,6 +125,7 @@ mod tests {
 
     fn certificate(names: Vec<SanType>) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::OrganizationName, "Orders, Inc.");
         params.distinguished_name.push(DnType::CommonName, "billing");
         params.subject_alt_names = names;
@@ -153,6 +154,14 @@ mod tests {
     fn a_name_cannot_pass_for_two() {
         let peer = peer(&[certificate(vec![uri("spiffe://a/b,DNS:admin.example\n")])]).unwrap();
         assert_eq!(&*peer.sans, "URI:spiffe://a/b%2CDNS:admin.example%0A");
+    }
+
+    #[test]
+    fn a_certificate_that_expired_since_its_handshake_names_nobody() {
+        let mut params = CertificateParams::default();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let expired = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
+        assert!(matches!(peer(&[expired]), Err(SessionError::Expired)));
     }
 
     #[test]

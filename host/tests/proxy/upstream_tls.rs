@@ -1,13 +1,27 @@
 //! TLS to upstreams: whom the proxy believes, what it shows, and what it says when it cannot connect.
 
-use std::fs;
+use std::{
+    fs,
+    net::Ipv4Addr,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use http::Response;
 use rcgen::date_time_ymd;
+use rustls::HandshakeKind;
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::support::{
-    Client, Origin, Protocol, Proxy, ROUTE, eventually, full, soon,
+    Client, Origin, Process, Protocol, Proxy, ROUTE, eventually, full, soon,
     tls::{Authority, Issued, server_config},
     upstream,
 };
@@ -221,4 +235,48 @@ async fn a_changed_authority_is_asked_again() {
     fs::write(folder.path().join("ca.pem"), other.pem() + &authority.pem()).unwrap();
     assert_eq!(reload().await, 200);
     assert_eq!(ask().await.text(), "ok");
+}
+
+#[tokio::test]
+async fn the_system_s_authorities_are_trusted_where_none_are_named() {
+    let authority = Authority::new();
+    let origin = origin(Protocol::Http1, &authority.issue(&["orders.test"]), None).await;
+    let folder = folder(&authority);
+    let config = folder.path().join("meshup.toml");
+    let text =
+        "workers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\n[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n";
+    let upstream = upstream("origin", Protocol::Http1, &[origin.address]);
+    fs::write(&config, format!("{text}{ROUTE}{upstream}tls = {{ server_name = \"orders.test\" }}\n")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshup"));
+    command.env("SSL_CERT_FILE", folder.path().join("ca.pem")).env_remove("SSL_CERT_DIR");
+    let process = Process::run_command(command, folder, &config).await;
+    assert_eq!(Client::connect(Protocol::Http1, process.address()).await.get("/").await.text(), "ok");
+}
+
+#[tokio::test]
+async fn sessions_with_upstreams_resume() {
+    let authority = Authority::new();
+    let folder = folder(&authority);
+    let config = server_config(&authority.issue(&["orders.test"]), None, &["http/1.1"]);
+    let (acceptor, resumed) = (TlsAcceptor::from(Arc::new(config)), Arc::<AtomicUsize>::default());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counted = resumed.clone();
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = acceptor.accept(stream).await.unwrap();
+            let is_resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            counted.fetch_add(usize::from(is_resumed), Ordering::SeqCst);
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    let tls = format!("tls = {{ ca = \"{}/ca.pem\" {NAME} }}\n", folder.path().display());
+    let proxy = Proxy::start(&format!("{ROUTE}{}{tls}", upstream("origin", Protocol::Http1, &[address])));
+    for _ in 0..4 {
+        assert_eq!(Client::to(&proxy, Protocol::Http1).await.get("/").await.text(), "ok");
+    }
+    assert_eq!(resumed.load(Ordering::SeqCst), 3);
+    serving.abort();
 }
