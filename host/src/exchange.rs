@@ -27,6 +27,8 @@ pub(crate) use completion::{Completion, Summary};
 pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
 
+pub use crate::server::{Peer, TlsSession};
+
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
     server::Connection,
@@ -111,6 +113,7 @@ fn info(
     ExchangeInfo {
         client: connection.client,
         local: connection.local,
+        tls: connection.tls.get().cloned(),
         listener: connection.listener.name.clone(),
         route: route.name.clone(),
         route_prefix: route.path_prefix.clone(),

@@ -32,6 +32,8 @@ pub(crate) struct WorkerMetrics {
     pub connections_active: Gauge,
     /// Times that no connection could be accepted.
     pub accept_errors: Counter,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counter,
     unrouted: Counters,
 }
 
@@ -40,6 +42,7 @@ impl WorkerMetrics {
         Self {
             connections_active: metrics::gauge!("meshup_connections_active"),
             accept_errors: metrics::counter!("meshup_accept_errors_total"),
+            handshake_failures: metrics::counter!("meshup_tls_handshake_failures_total"),
             unrouted: Counters::new(|status| request_counter("", status)),
         }
     }

@@ -18,6 +18,7 @@ mod build;
 mod files;
 mod filters;
 mod modules;
+mod tls;
 
 pub(crate) use build::Builder;
 pub(crate) use files::Watch;

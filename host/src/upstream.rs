@@ -17,8 +17,11 @@ mod endpoint;
 mod http1;
 mod http2;
 mod spare;
+mod tls;
 
+use endpoint::Settings;
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
+pub(crate) use tls::{Connector, Material};
 
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
@@ -49,9 +52,11 @@ impl Upstream {
     pub(crate) fn new(
         name: Arc<str>,
         config: &config::Upstream,
+        tls: Option<Connector>,
         endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
     ) -> Self {
-        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
+        let settings = Settings::new(config, tls);
+        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: settings.clone() };
         Self {
             metrics: UpstreamMetrics::new(&name),
             name,

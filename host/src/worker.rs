@@ -176,7 +176,8 @@ impl Worker {
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key))))
+            let tls = snapshot.upstream_tls.get(name).cloned();
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, tls, |key| self.endpoint(key))))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
         let routes = config.routes.iter().map(|route| {
@@ -313,9 +314,9 @@ impl Listeners {
         });
         for listener in wanted {
             if let Some((_, task, _)) = self.0.iter().find(|(address, ..)| *address == listener.address) {
-                task.update(listener.settings.clone());
+                task.update(listener.clone());
             } else if let Some(socket) = listener.socket(worker.index) {
-                let (task, handle) = server::listen(worker, socket, listener.settings.clone());
+                let (task, handle) = server::listen(worker, socket, listener.clone());
                 self.0.push((listener.address, task, handle));
             }
         }

@@ -74,10 +74,12 @@ fn config(root: &Table<'_>) -> (Config, Locations) {
     let (admin, admin_location) = listener::admin(root);
     let (listeners, listener_locations) = listener::listeners(root, &admin);
     let (filters, filter_locations) = filter::filters(root);
-    let upstreams = upstream::upstreams(root);
+    let (upstreams, upstream_tls) = upstream::upstreams(root);
     let routes = route::routes(root, &names(root));
     let config = Config { workers: workers(root), admin, drain: drain(root), listeners, filters, routes, upstreams };
-    (config, Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations })
+    let locations =
+        Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations, upstream_tls };
+    (config, locations)
 }
 
 /// What routes may refer to, also where its definition has faults: one slip is one message.

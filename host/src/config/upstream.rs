@@ -5,28 +5,33 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    LoadBalancing, Protocol, Upstream, keys,
+    LoadBalancing, Protocol, TlsLocation, Upstream, keys,
     raw::{Fault, Table, Value},
+    tls,
     value::{check_name, count, duration, endpoint, one_of},
 };
 
+type TlsLocations = BTreeMap<Arc<str>, TlsLocation>;
+
 /// `[upstreams]`
-pub(super) fn upstreams(root: &Table<'_>) -> BTreeMap<Arc<str>, Upstream> {
+pub(super) fn upstreams(root: &Table<'_>) -> (BTreeMap<Arc<str>, Upstream>, TlsLocations) {
     let table = root.get("upstreams").and_then(|value| value.open());
-    let mut upstreams = BTreeMap::new();
+    let (mut upstreams, mut locations) = (BTreeMap::new(), BTreeMap::new());
     for (key, value) in table.map(|table| table.entries()).unwrap_or_default() {
         check_name(key.name).unwrap_or_else(|fault| key.report(fault));
         if let Some(table) = value.table(&keys::UPSTREAM) {
-            upstreams.insert(key.name.into(), upstream(&table));
+            let (upstream, location) = upstream(&table);
+            upstreams.insert(key.name.into(), upstream);
+            locations.extend(location.map(|location| (key.name.into(), location)));
         }
     }
-    upstreams
+    (upstreams, locations)
 }
 
-fn upstream(table: &Table<'_>) -> Upstream {
-    table.refuse("tls", "TLS is");
+fn upstream(table: &Table<'_>) -> (Upstream, Option<TlsLocation>) {
+    let (tls, tls_location) = tls::upstream(table).unzip();
     let timeout = |key, default| table.read(key, duration).unwrap_or(Duration::from_secs(default));
-    Upstream {
+    let upstream = Upstream {
         endpoints: table.required("endpoints").map(|value| endpoints(&value)).unwrap_or_default(),
         load_balancing: table.read("load_balancing", load_balancing).unwrap_or(LoadBalancing::LeastRequest),
         protocol: table.read("protocol", protocol).unwrap_or(Protocol::Http1),
@@ -34,7 +39,9 @@ fn upstream(table: &Table<'_>) -> Upstream {
         response_timeout: timeout("response_timeout", 60),
         idle_timeout: timeout("idle_timeout", 60),
         max_connections: table.read("max_connections", |value| count(value, 1..=1_000_000)).unwrap_or(1024),
-    }
+        tls,
+    };
+    (upstream, tls_location)
 }
 
 fn endpoints(value: &Value<'_>) -> Vec<SocketAddr> {

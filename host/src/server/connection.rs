@@ -3,7 +3,7 @@
 //! **Invariant:** a connection is closed only after a response that announced it, or when no exchange is under way.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -19,16 +19,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::watch, time::Sleep};
 
 use super::{
+    BoundListener, TlsSession,
     aside::Aside,
     guard::{Guard, Guarded},
     parser_answer::{Answering, is_bare},
     preface::Beginning,
+    tls::{Alpn, Tls},
 };
 use crate::{
     body::ResponseBody,
     config,
     exchange::{self, Forwarded},
     local::LocalExecutor,
+    transport::Transport,
     worker::{ConnectionCount, Worker},
 };
 
@@ -49,6 +52,8 @@ pub(crate) struct Connection {
     pub client: SocketAddr,
     pub local: SocketAddr,
     pub forwarded: Forwarded,
+    /// What the TLS handshake told, once there was one.
+    pub tls: OnceCell<Arc<TlsSession>>,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
     exchanges: Cell<u32>,
@@ -126,7 +131,7 @@ impl Connection {
 /// Serves a connection in a task of its own.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
-    listener: Arc<config::Listener>,
+    listener: &BoundListener,
     stream: TcpStream,
     client: SocketAddr,
     closing: watch::Receiver<bool>,
@@ -137,11 +142,12 @@ pub(super) fn spawn(
     let connection = Rc::new(Connection {
         worker: worker.clone(),
         forwarded: Forwarded {
-            policy: listener.forwarded_headers,
+            policy: listener.settings.forwarded_headers,
             client: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: "http",
+            scheme: if listener.tls.is_some() { "https" } else { "http" },
         },
-        listener,
+        tls: OnceCell::new(),
+        listener: listener.settings.clone(),
         client,
         local,
         closing: Cell::new(false),
@@ -151,22 +157,52 @@ pub(super) fn spawn(
         answered_barely: Cell::new(false),
         _count: worker.count_connection(),
     });
-    tokio::task::spawn_local(serve(connection, stream, closing));
+    tokio::task::spawn_local(serve(connection, stream, listener.tls.clone(), closing));
 }
 
-async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let beginning = tokio::select! {
+async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tls>>, closing: watch::Receiver<bool>) {
+    let begun = tokio::select! {
         biased;
-        beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
+        begun = begin(&connection, stream, tls) => begun,
         () = grace_over(closing.clone()) => return,
     };
-    let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
-    if beginning.is_http2() {
+    let Some((stream, beginning, alpn)) = begun else { return };
+    if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
         let io = Guarded::new(stream, beginning, None, connection.head_since.clone());
         http2(connection, io, closing).await;
     } else {
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.head_since.clone());
         http1(connection, io, closing).await;
+    }
+}
+
+/// Shakes hands, where there is TLS, and reads the first bytes of what the client asks for; `None` when it does not.
+async fn begin(
+    connection: &Connection,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+) -> Option<(Transport, Beginning, Option<Alpn>)> {
+    let (mut stream, alpn) = match tls {
+        None => (Transport::Clear(stream), None),
+        // Boxed: a handshake's state is large, and most of a connection's life comes after it.
+        Some(tls) => Box::pin(handshake(connection, stream, tls)).await?,
+    };
+    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await.ok()?;
+    (!beginning.is_empty()).then_some((stream, beginning, alpn))
+}
+
+async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) -> Option<(Transport, Option<Alpn>)> {
+    match tls.accept(stream, connection.listener.limits.header_timeout).await {
+        Ok((stream, session, alpn)) => {
+            let _ = connection.tls.set(session);
+            Some((stream, alpn))
+        }
+        Err(error) => {
+            connection.worker.metrics.handshake_failures.increment(1);
+            let listener = &*connection.listener.name;
+            tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
+            None
+        }
     }
 }
 
@@ -176,7 +212,7 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request));
     let served = conn::http1::Builder::new()
@@ -192,7 +228,7 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     .await;
 }
 
-async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request));
     let served = conn::http2::Builder::new(LocalExecutor)

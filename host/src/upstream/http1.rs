@@ -169,7 +169,7 @@ impl Pool {
         let slot = Slot::take(self);
         let record = Rc::<Record>::default();
         let opened = async {
-            let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
+            let io = connect::connect(&self.key).await?;
             Builder::new().handshake(Recorded::new(io, record.clone())).await.map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {

@@ -27,4 +27,6 @@ mod reload_faults;
 mod routes;
 mod streaming;
 mod support;
+mod tls;
+mod upstream_tls;
 mod upstreams;
