@@ -11,7 +11,7 @@ use crate::{
     config::{Diagnostics, Locations},
     drain::{Drain, Draining},
     observe,
-    reload::{Builder, ReloadHandle, Reloader, Source, Trigger},
+    reload::{self, Builder, ReloadHandle, Reloader, Source, Trigger},
     snapshot::Snapshot,
     wasm::{Compiler, Runtime, RuntimeError, RuntimeOptions},
     worker::{self, Reports, WorkerInput},
@@ -66,8 +66,8 @@ impl App {
     pub fn start(options: Options) -> Result<Self, StartError> {
         observe::recorder();
         let Options { source, cache_dir, compiler, watch_files } = options;
-        let (config, locations) = source.read()?;
         let runtime = Runtime::new(RuntimeOptions { cache_dir, compiler, ..RuntimeOptions::default() })?;
+        let (config, locations) = reload::read(&runtime, &source, None)?;
         let builder = Builder { runtime, workers: config.workers };
         let Some(snapshot) = builder.build(config, &locations, None)? else {
             unreachable!("a first build always differs from none")

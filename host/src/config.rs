@@ -19,22 +19,56 @@ mod raw;
 mod route;
 mod secret;
 mod suggest;
+mod tls;
 mod upstream;
 mod value;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
+pub(crate) use document::{parse_whole, read_whole};
 pub use effective::effective;
+pub use tls::{
+    ClientAuth, ClientCertificates, KeyPair, ListenerTls, PairLocation, TlsLocation, TlsVersion, UpstreamTls,
+};
 
 /// Where in the text the parts stand that only later steps can judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locations {
     /// The admin listener's address, or the file when it has none.
     pub admin: Location,
-    /// The listeners' addresses, in the order of [`Config::listeners`].
-    pub listeners: Vec<Location>,
+    /// In the order of [`Config::listeners`].
+    pub listeners: Vec<ListenerLocation>,
     /// By filter name; exactly the names of [`Config::filters`].
     pub filters: BTreeMap<Arc<str>, FilterLocation>,
+    /// By upstream name; those that have `tls`.
+    pub upstream_tls: BTreeMap<Arc<str>, TlsLocation>,
+}
+
+/// Where a listener's address and files stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerLocation {
+    /// The value of `listen`.
+    pub address: Location,
+    /// `tls`, if it has it.
+    pub tls: Option<TlsLocation>,
+}
+
+/// A configuration with faults.
+#[derive(Debug)]
+pub(crate) struct Rejected {
+    /// What is wrong.
+    pub faults: Diagnostics,
+    /// The filters that nothing is wrong with so far.
+    pub filters: BTreeMap<Arc<str>, Filter>,
+    /// Where these stand.
+    pub locations: BTreeMap<Arc<str>, FilterLocation>,
+}
+
+impl Rejected {
+    /// Nothing of it can be used.
+    fn whole(faults: Diagnostics) -> Box<Self> {
+        Box::new(Self { faults, filters: BTreeMap::new(), locations: BTreeMap::new() })
+    }
 }
 
 /// Where a filter's module and `config` stand.
@@ -94,6 +128,8 @@ pub struct Listener {
     pub forwarded_headers: ForwardedHeaders,
     /// `limits`
     pub limits: ListenerLimits,
+    /// `tls`; clear text without it.
+    pub tls: Option<ListenerTls>,
 }
 
 /// `forwarded_headers`
@@ -244,6 +280,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// `max_connections` per endpoint, divided among the workers, rounded up. Default 1024.
     pub max_connections: usize,
+    /// `tls`; clear text without it.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// `load_balancing`
@@ -262,6 +300,6 @@ pub enum LoadBalancing {
 pub enum Protocol {
     /// HTTP/1.1
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2: with prior knowledge, or by ALPN where there is TLS.
     Http2,
 }

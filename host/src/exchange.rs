@@ -6,6 +6,7 @@
 
 use std::{rc::Rc, time::Instant};
 
+use bytes::Bytes;
 use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,14 +16,18 @@ mod answer;
 mod chain;
 mod completion;
 mod event;
+mod fields;
 mod head;
 mod info;
+mod known;
 mod names;
 mod refusal;
 
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
+
+pub use crate::server::{Peer, TlsSession};
 
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
@@ -37,7 +42,9 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
     let generation = connection.worker.generation();
-    if let Err(kind) = head::accept(&mut head, &connection.forwarded) {
+    if let Err(kind) = head::check_size(&head, &connection.listener.limits)
+        .and_then(|()| head::accept(&mut head, &connection.forwarded))
+    {
         return refuse(connection, &head.method, kind);
     }
     let Some(route) = generation.route(&connection.listener.name, &head) else {
@@ -80,12 +87,18 @@ fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<
 /// The answer to a request that reached no route.
 fn refuse(connection: &Connection, method: &Method, kind: ErrorKind) -> Response<ResponseBody> {
     let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
-    let mut response = refusal::response(kind).map(|body| ResponseBody::bare(source(body)));
-    connection.worker.metrics.unrouted(response.status());
-    tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
+    let mut response = refused(connection, kind).map(|body| ResponseBody::bare(source(body)));
     if kind == ErrorKind::BadRequest {
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
+    response
+}
+
+/// What a client gets instead of a response from a route; counted and logged.
+pub(crate) fn refused(connection: &Connection, kind: ErrorKind) -> Response<Bytes> {
+    let response = refusal::response(kind);
+    connection.worker.metrics.unrouted(response.status());
+    tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
     response
 }
 
@@ -101,6 +114,7 @@ fn info(
     ExchangeInfo {
         client: connection.client,
         local: connection.local,
+        tls: connection.tls.get().cloned(),
         listener: connection.listener.name.clone(),
         route: route.name.clone(),
         route_prefix: route.path_prefix.clone(),

@@ -13,18 +13,22 @@ pub mod observe;
 pub mod wasm;
 
 mod admin;
+mod allocator;
 mod app;
 mod body;
 mod coarse;
 mod drain;
 mod local;
+mod pem;
 mod random;
 mod reload;
 mod route;
 mod server;
 mod snapshot;
+mod transport;
 mod upstream;
 mod worker;
 
+pub use allocator::Allocator;
 pub use app::{App, Options, StartError};
 pub use reload::Source;

@@ -8,7 +8,7 @@ use clap::Parser;
 use meshup::cli::Cli;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: meshup::Allocator = meshup::Allocator;
 
 fn main() -> ExitCode {
     // The allocator takes memory 64 KiB at a time; huge pages round each of its spots up to 2 MiB, which trebles what an

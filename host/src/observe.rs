@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a metric handle is made once, where its labels become known; the request path only uses it.
 
+mod json_line;
 mod logging;
 mod recorder;
 
@@ -11,6 +12,7 @@ use http::StatusCode;
 use meshup_abi::{ErrorKind, Outcome};
 use metrics::{Counter, Gauge, Histogram};
 
+pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
@@ -30,6 +32,8 @@ pub(crate) struct WorkerMetrics {
     pub connections_active: Gauge,
     /// Times that no connection could be accepted.
     pub accept_errors: Counter,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counter,
     unrouted: Counters,
 }
 
@@ -38,6 +42,7 @@ impl WorkerMetrics {
         Self {
             connections_active: metrics::gauge!("meshup_connections_active"),
             accept_errors: metrics::counter!("meshup_accept_errors_total"),
+            handshake_failures: metrics::counter!("meshup_tls_handshake_failures_total"),
             unrouted: Counters::new(|status| request_counter("", status)),
         }
     }

@@ -16,13 +16,16 @@ use tokio::sync::{oneshot, watch};
 
 mod build;
 mod files;
+mod filters;
 mod modules;
+mod tls;
 
 pub(crate) use build::Builder;
 pub(crate) use files::Watch;
+pub(crate) use filters::{check, read};
 
 use crate::{
-    config::{self, Config, Diagnostics, Locations},
+    config::{self, Config, Diagnostics, Locations, Rejected},
     observe,
     snapshot::Snapshot,
 };
@@ -45,10 +48,10 @@ pub enum Source {
 }
 
 impl Source {
-    pub(crate) fn read(&self) -> Result<(Config, Locations), Diagnostics> {
+    fn read(&self) -> Result<(Config, Locations), Box<Rejected>> {
         match self {
-            Self::File(path) => config::read(path),
-            Self::Text(text) => config::parse(text, "(built in)".as_ref()),
+            Self::File(path) => config::read_whole(path),
+            Self::Text(text) => config::parse_whole(text, "(built in)".as_ref()),
         }
     }
 }
@@ -226,7 +229,7 @@ impl Reloader {
     /// Builds the next generation and swaps it in.
     fn attempt(&mut self) -> Result<Reloaded, Diagnostics> {
         self.seen = self.fingerprint();
-        let (config, locations) = self.source.read()?;
+        let (config, locations) = read(&self.builder.runtime, &self.source, Some(&self.current))?;
         // Looked at before the modules are read: what changes during the build is built next.
         self.seen = Fingerprint::of(&self.source, &config).backdated(&self.seen);
         self.wanted = Arc::new(config.clone());

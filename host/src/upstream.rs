@@ -18,9 +18,11 @@ mod endpoint;
 mod http1;
 mod http2;
 mod spare;
+mod tls;
 
 pub(crate) use destination::Destinations;
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
+pub(crate) use tls::{Connector, Material};
 
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
@@ -40,42 +42,48 @@ pub(crate) type Answer = (Response<Incoming>, Lease);
 pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
-    endpoints: Vec<Rc<Endpoint>>,
-    /// Instead of endpoints: connections go where the client's was meant to go.
-    destinations: Option<Rc<Destinations>>,
+    places: Places,
     balancer: Balancer,
     overload_reported: Cell<bool>,
     metrics: UpstreamMetrics,
 }
 
+/// Where the connections of an upstream go.
+#[derive(Debug)]
+pub(crate) enum Places {
+    /// To one of these, in the order of the configuration.
+    Endpoints(Vec<Rc<Endpoint>>),
+    /// Where the client's connection was meant to go.
+    Destinations(Rc<Destinations>),
+}
+
 impl Upstream {
-    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address, or over `destinations`.
-    pub(crate) fn new(
-        name: Arc<str>,
-        config: &config::Upstream,
-        endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
-        destinations: Option<Rc<Destinations>>,
-    ) -> Self {
-        let key = |address: &SocketAddr| EndpointKey { address: *address, settings: config.into() };
+    /// An upstream with its places.
+    pub(crate) fn new(name: Arc<str>, config: &config::Upstream, places: Places) -> Self {
         Self {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
-            endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
-            destinations,
+            places,
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
         }
     }
 
-    /// The endpoints, in the order of the configuration.
+    /// The configured endpoints, in their order.
     pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
-        &self.endpoints
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints,
+            Places::Destinations(_) => &[],
+        }
     }
 
-    /// The original destinations in use.
-    pub(crate) fn destinations(&self) -> Vec<Rc<Endpoint>> {
-        self.destinations.as_ref().map(|destinations| destinations.endpoints()).unwrap_or_default()
+    /// The configured endpoints, or the original destinations in use.
+    pub(crate) fn endpoints_in_use(&self) -> Vec<Rc<Endpoint>> {
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints.clone(),
+            Places::Destinations(destinations) => destinations.endpoints(),
+        }
     }
 
     /// Counts a request by the status of its response, or by why there was none.
@@ -94,20 +102,23 @@ impl Upstream {
         destination: Option<SocketAddr>,
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
-        if let Some(destinations) = &self.destinations {
-            let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
-            on_endpoint(&endpoint);
-            return endpoint.send(request).await.inspect_err(|kind| self.report_overload(*kind));
-        }
-        let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
-        let mut at = self.balancer.pick(&self.endpoints).ok_or(ErrorKind::NoUpstream)?;
+        let endpoints = match &self.places {
+            Places::Endpoints(endpoints) => endpoints,
+            Places::Destinations(destinations) => {
+                let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
+                on_endpoint(&endpoint);
+                return endpoint.send(request).await.inspect_err(|kind| self.report_overload(*kind));
+            }
+        };
+        let mut tries = endpoints.len().min(MAX_ENDPOINTS_TRIED);
+        let mut at = self.balancer.pick(endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
-            let endpoint = self.endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
+            let endpoint = endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
             on_endpoint(endpoint);
             tries = tries.saturating_sub(1);
             match endpoint.send(request).await {
                 Err(ErrorKind::ConnectFailure | ErrorKind::Overloaded) if tries > 0 && request.is_some() => {
-                    at = (at + 1) % self.endpoints.len();
+                    at = (at + 1) % endpoints.len();
                 }
                 Err(kind) => {
                     self.report_overload(kind);

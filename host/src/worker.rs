@@ -16,13 +16,13 @@ use rustc_hash::FxHashMap;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    coarse,
+    coarse, config,
     drain::Draining,
     observe::{RouteMetrics, WorkerMetrics},
     random::Random,
     server::{self, ListenerTask},
     snapshot::Snapshot,
-    upstream::{Destinations, Endpoint, EndpointKey, Settings, Upstream},
+    upstream::{Destinations, Endpoint, EndpointKey, Places, Settings, Upstream},
     wasm::WorkerFilter,
 };
 
@@ -179,8 +179,9 @@ impl Worker {
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-            let destinations = upstream.original_destination.then(|| self.destinations(name, upstream.into()));
-            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key), destinations)))
+            let settings = Settings::new(upstream, snapshot.upstream_tls.get(name).cloned());
+            let places = self.places(name, upstream, settings);
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, places)))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
         let routes = config.routes.iter().map(|route| {
@@ -200,6 +201,16 @@ impl Worker {
             })
         });
         Generation { routes: routes.collect(), upstreams, filters, snapshot }
+    }
+
+    /// Where the connections of an upstream go.
+    fn places(&self, name: &Arc<str>, upstream: &config::Upstream, settings: Settings) -> Places {
+        if upstream.original_destination {
+            return Places::Destinations(self.destinations(name, settings));
+        }
+        let keys =
+            upstream.endpoints.iter().map(|address| EndpointKey { address: *address, settings: settings.clone() });
+        Places::Endpoints(keys.map(|key| self.endpoint(key)).collect())
     }
 
     /// The endpoint's pool, kept over generations while its settings stay.
@@ -230,15 +241,13 @@ impl Worker {
 
     fn report(&self, generation: &Generation) -> WorkerReport {
         let endpoints = generation.upstreams.iter().flat_map(|(name, upstream)| {
-            upstream.destinations().into_iter().chain(upstream.endpoints().iter().cloned()).map(|endpoint| {
-                EndpointReport {
-                    upstream: name.clone(),
-                    address: endpoint.key.address,
-                    connections: endpoint.connections(),
-                    active: endpoint.active(),
-                    failing: endpoint.is_failing(),
-                    last_failure: endpoint.last_failure(),
-                }
+            upstream.endpoints_in_use().into_iter().map(|endpoint| EndpointReport {
+                upstream: name.clone(),
+                address: endpoint.key.address,
+                connections: endpoint.connections(),
+                active: endpoint.active(),
+                failing: endpoint.is_failing(),
+                last_failure: endpoint.last_failure(),
             })
         });
         WorkerReport {
@@ -331,9 +340,9 @@ impl Listeners {
         });
         for listener in wanted {
             if let Some((_, task, _)) = self.0.iter().find(|(address, ..)| *address == listener.address) {
-                task.update(listener.settings.clone());
+                task.update(listener.clone());
             } else if let Some(socket) = listener.socket(worker.index) {
-                let (task, handle) = server::listen(worker, socket, listener.settings.clone());
+                let (task, handle) = server::listen(worker, socket, listener.clone());
                 self.0.push((listener.address, task, handle));
             }
         }

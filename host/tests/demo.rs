@@ -102,10 +102,28 @@ fn promised(path: &str, status: u16) -> &'static [&'static str] {
         ("/api/orders", 200) => &["GET /orders HTTP/1.1", "x-rewritten-by: meshup", "traceparent: 00-"],
         ("/keys", 200) => &["x-api-key-identity: alice"],
         ("/tokens", 200) => &["x-user: alice"],
+        ("/users", 200) => &["x-basic-auth-identity: alice"],
+        ("/users", 403) => &["access denied"],
+        ("/limited", 429) => &["rate limit"],
         ("/tokens", 401) => &["invalid_token"],
+        ("/teams", 200) => &["x-team: tea"],
+        ("/teams", 403) => &["only with the cookie"],
+        ("/faults", 500) => &["injected fault"],
         ("/flaky?hidden", 200) => &["x-attempt: 3"],
         ("/api/flaky?all", 200) => &["GET /flaky?all", "x-user: alice", "x-api-key-identity: alice", "x-attempt: 3"],
-        ("/filters", 200) => &["\"api-key\"", "\"jwt\"", "\"retry\"", "\"rewrite\"", "\"telemetry\""],
+        ("/filters", 200) => &[
+            "\"access\"",
+            "\"api-key\"",
+            "\"basic-auth\"",
+            "\"cors\"",
+            "\"ext-authz\"",
+            "\"fault\"",
+            "\"jwt\"",
+            "\"rate-limit\"",
+            "\"retry\"",
+            "\"rewrite\"",
+            "\"telemetry\"",
+        ],
         ("/metrics", 200) => &["meshup_requests_total{", "http_requests_total{"],
         ("/reload", 422) => &["did you mean `path`?", "drain_timeout"],
         _ => &[],
@@ -136,7 +154,7 @@ fn every_printed_command_does_what_is_promised() {
             None => expected.extend(statuses(line)),
         }
     }
-    assert_eq!((run, expected.len()), (14, 0), "{}", demo.printed);
+    assert_eq!((run, expected.len()), (24, 0), "{}", demo.printed);
 
     assert_eq!(demo.interrupt(), 0);
     let left: Vec<_> = temp.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();

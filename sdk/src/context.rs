@@ -39,6 +39,8 @@ struct Context {
     message: Cell<Buffer>,
     answer: RefCell<Vec<u8>>,
     answered: Cell<bool>,
+    /// Where the host may write the next message, packed; 0 where it has to ask.
+    buffer: Cell<u64>,
     exchange: RefCell<ExchangeState>,
 }
 
@@ -49,6 +51,7 @@ thread_local! {
             message: Cell::new(Buffer::EMPTY),
             answer: RefCell::new(Vec::new()),
             answered: Cell::new(false),
+            buffer: Cell::new(0),
             exchange: RefCell::new(ExchangeState { runs: 0, on_end: Vec::new() }),
         }
     };
@@ -98,12 +101,22 @@ pub(crate) fn answer(verdict: Verdict, flags: u32, write: impl FnOnce(&mut Vec<u
         answer.clear();
         // A vector takes every verdict.
         let _ = Writer::new(&mut *answer).verdict(verdict);
+        let buffer = context.buffer.get();
+        if meshup_abi::unpack(buffer).1 > 0 {
+            wire::put_u64(&mut answer, tag::BUFFER, buffer);
+        }
         write(&mut answer);
         if flags | want_end != 0 {
             wire::put_u32(&mut answer, tag::FLAGS, flags | want_end);
         }
         context.answered.set(true);
     });
+}
+
+/// The answer tells the host where to write the next message.
+#[cfg(target_family = "wasm")]
+pub(crate) fn offer_buffer(packed: u64) {
+    CONTEXT.with(|context| context.buffer.set(packed));
 }
 
 #[inline]

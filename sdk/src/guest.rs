@@ -56,12 +56,20 @@ pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
 #[must_use]
 pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
     let message = message(len);
+    offer_buffer();
     let Ok(event) = Event::try_from(event) else { return 0 };
     INSTANCE.with_borrow_mut(|instance| {
         let Some(instance) = instance else { panic!("an event came before a configuration was accepted") };
         instance.on_event(exchange, event, message);
     });
     context::with_answer(packed)
+}
+
+/// Lets the host write the next message without asking, when there is a buffer at hand.
+fn offer_buffer() {
+    let inbox = Buffer::pooled();
+    context::offer_buffer(pack(inbox.as_ptr() as usize as u32, inbox.capacity() as u32));
+    INBOX.set(inbox);
 }
 
 /// A panic ends in a trap, of which the host knows nothing but that it happened.

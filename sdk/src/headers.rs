@@ -20,9 +20,11 @@ use std::fmt;
 use meshup_abi::{Fields, tag};
 
 mod name;
+mod prepared;
 mod value;
 
 pub use name::{HeaderName, InvalidHeaderName};
+pub use prepared::PreparedHeaders;
 pub use value::{HeaderValue, InvalidHeaderValue};
 
 use crate::{buffer::Buffer, wire};
@@ -124,6 +126,11 @@ impl<'a> HeadersMut<'a> {
     /// Removes every header `name`.
     pub fn remove(&mut self, name: &str) {
         wire::put_bytes(self.changes.writable(), tag::HEADER_REMOVE, name.as_bytes());
+    }
+
+    /// Makes the changes that were prepared, in their order.
+    pub fn apply(&mut self, prepared: &PreparedHeaders) {
+        self.changes.writable().extend_from_slice(prepared.as_bytes());
     }
 
     /// The headers as they stand now, to read.

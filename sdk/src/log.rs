@@ -1,6 +1,7 @@
 //! Log lines: `error!`, `warn!`, `info!`, `debug!` and `trace!`, with the arguments of `format!`.
 //!
-//! The host adds the filter's name and the exchange's request id, and decides which levels it keeps.
+//! The host adds the filter's name, and decides which levels it keeps. A line that is a JSON object stays one in the host's
+//! JSON log, as the member `data`; any other line is the text `message`.
 //!
 //! **Invariant:** a line costs one host call; without arguments it allocates nothing.
 //!

@@ -1,8 +1,8 @@
 //! A response: one that `run` or `fetch` brought, or the filter's own.
 //!
 //! The response of the latest run is delivered with its body streaming past the filter. A response of an earlier run is
-//! only its head: its body was dropped when the newer run began, so returning it answers with its status and headers,
-//! and with its body only where the filter had read or replaced it.
+//! only its head: its body was dropped when the newer run began. Returning it is a panic, unless it never had a body or
+//! the filter read or replaced it: a client would take half a response for a whole one.
 //!
 //! **Invariant:** a body never belongs to another response than the one it came with.
 //!
@@ -150,7 +150,7 @@ impl Response {
     /// Whether the host can run the request once more: its body is empty or was kept.
     #[must_use]
     pub fn replayable(&self) -> bool {
-        wire::first_u32(&self.head.message, tag::FLAGS).unwrap_or_default() & flag::REPLAYABLE != 0
+        self.flags() & flag::REPLAYABLE != 0
     }
 
     /// From the start of the exchange until the upstream's response head, where an upstream answered.
@@ -165,6 +165,9 @@ impl Response {
     }
 
     /// Answers the host with this response.
+    ///
+    /// # Panics
+    /// When its body went with a newer run.
     #[inline]
     pub(crate) fn send(&self) {
         match &self.origin {
@@ -173,7 +176,11 @@ impl Response {
             Origin::Run(_) if self.is_latest() => {
                 context::answer(Verdict::Deliver, 0, |out| self.head.put_changes(out))
             }
-            Origin::Run(_) | Origin::Own => context::answer(Verdict::Respond, 0, |out| self.put_whole(out)),
+            Origin::Run(_) => {
+                self.assert_whole();
+                context::answer(Verdict::Respond, 0, |out| self.put_whole(out));
+            }
+            Origin::Own => context::answer(Verdict::Respond, 0, |out| self.put_whole(out)),
         }
     }
 
@@ -183,6 +190,19 @@ impl Response {
         if let Some(body) = self.head.body_here().filter(|body| !body.is_empty()) {
             wire::put_bytes(out, tag::DATA, body);
         }
+    }
+
+    fn assert_whole(&self) {
+        let whole = self.head.body_here().is_some() || self.flags() & flag::NO_BODY != 0;
+        assert!(
+            whole,
+            "a response was returned whose body went when `next.run` was called again: return the latest response, or \
+             read the body with `res.body(limit).await` before the next run"
+        );
+    }
+
+    fn flags(&self) -> u32 {
+        wire::first_u32(&self.head.message, tag::FLAGS).unwrap_or_default()
     }
 
     #[inline]

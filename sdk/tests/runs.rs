@@ -64,24 +64,35 @@ fn the_latest_response_is_delivered_with_its_body() {
     assert_eq!((done.status(), done.header("x-mark"), done.text()), (203, Some("1"), "streamed"));
 }
 
-#[test]
-fn an_older_response_keeps_its_head_and_only_the_body_that_was_read() {
-    async fn first_of_two(req: Request, next: Next) -> Response {
-        let mut first = next.run(&req).await;
-        if req.path() == "/read" {
-            let _ = first.body(100).await;
-        }
-        let _ = next.run(&req).await;
-        first
+/// Runs twice and returns the first response, having done to it what the path says.
+async fn first_of_two(req: Request, next: Next) -> Response {
+    let mut first = next.run(&req).await;
+    match req.path() {
+        "/read" => drop(first.body(100).await),
+        "/replace" => first.set_body("mine"),
+        _ => {}
     }
-    let behind = |sent: &testing::SentRequest| {
-        Response::new(200 + sent.attempt as u16).with_header("x-run", sent.attempt.to_string()).with_body("body")
-    };
+    let _ = next.run(&req).await;
+    first
+}
+
+#[test]
+fn an_older_response_can_be_returned_when_its_body_is_here() {
     let mut tester = testing::filter(first_of_two);
-    let unread = tester.run(Request::get("/"), behind);
-    assert_eq!((unread.status(), unread.header("x-run"), unread.text()), (201, Some("1"), ""));
-    let read = tester.run(Request::get("/read"), behind);
-    assert_eq!((read.status(), read.text()), (201, "body"));
+    for (path, expected) in [("/read", "body"), ("/replace", "mine")] {
+        let done = tester.run(Request::get(path), |sent| {
+            Response::new(200 + sent.attempt as u16).with_header("x-run", sent.attempt.to_string()).with_body("body")
+        });
+        assert_eq!((done.status(), done.header("x-run"), done.text()), (201, Some("1"), expected));
+    }
+    let empty = tester.run(Request::get("/"), testing::statuses([204, 200]));
+    assert_eq!((empty.status(), empty.text()), (204, ""));
+}
+
+#[test]
+#[should_panic(expected = "whose body went when `next.run` was called again")]
+fn an_older_response_cannot_be_returned_without_its_body() {
+    testing::filter(first_of_two).run(Request::get("/"), |_| Response::new(200).with_body("body"));
 }
 
 #[test]

@@ -5,7 +5,13 @@
 //!
 //! **Invariant:** a token is found only by all of its bytes and before its end; the size is bounded in entries and bytes.
 
-use std::{cell::RefCell, collections::BTreeMap, mem, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    mem,
+    rc::Rc,
+    time::Duration,
+};
 
 use crate::grant::Grant;
 
@@ -21,6 +27,8 @@ pub(crate) struct Cache {
     entries_per_generation: usize,
     ttl: Duration,
     generations: RefCell<Generations>,
+    /// The digest of the fetched keys that verified the tokens.
+    keys: Cell<Option<[u8; 32]>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +48,19 @@ struct Entry {
 impl Cache {
     /// A cache of at most `entries`, each for at most `ttl`. With no entries it remembers nothing.
     pub(crate) fn new(entries: usize, ttl: Duration) -> Self {
-        Self { entries_per_generation: entries.div_ceil(2), ttl, generations: RefCell::default() }
+        Self {
+            entries_per_generation: entries.div_ceil(2),
+            ttl,
+            generations: RefCell::default(),
+            keys: Cell::default(),
+        }
+    }
+
+    /// Forgets every token when other keys count from now on.
+    pub(crate) fn only_for(&self, keys: Option<[u8; 32]>) {
+        if self.keys.replace(keys) != keys {
+            self.generations.take();
+        }
     }
 
     /// What was granted for the token, while it is valid.

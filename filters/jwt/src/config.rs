@@ -1,6 +1,6 @@
 //! The configuration, checked, with everything computed that no request changes.
 //!
-//! **Invariant:** there is at least one key.
+//! **Invariant:** there is at least one key, or a place to fetch some.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use crate::{
     grant::Handover,
     jwk,
     key::{InlineKey, Key},
+    remote::Remote,
 };
 
 const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
@@ -22,6 +23,7 @@ const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
 #[serde(try_from = "RawConfig")]
 pub struct Config {
     pub(crate) keys: Vec<Key>,
+    pub(crate) remote: Option<Remote>,
     pub(crate) rules: Rules,
     pub(crate) header: HeaderName,
     pub(crate) prefix: String,
@@ -36,6 +38,7 @@ struct RawConfig {
     #[serde(default)]
     keys: Vec<InlineKey>,
     jwks: Option<Value>,
+    remote_jwks: Option<Remote>,
     issuer: Option<OneOrMore>,
     audience: Option<OneOrMore>,
     #[serde(default)]
@@ -111,9 +114,14 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, String> {
         check_targets(&raw)?;
+        let keys = keys(raw.keys, raw.jwks)?;
+        if keys.is_empty() && raw.remote_jwks.is_none() {
+            return Err("no key for RS256, ES256, EdDSA or HS256 in `keys` or `jwks`, and no `remote_jwks`".to_owned());
+        }
         let default_prefix = if raw.header == AUTHORIZATION { "Bearer " } else { "" };
         Ok(Self {
-            keys: keys(raw.keys, raw.jwks)?,
+            keys,
+            remote: raw.remote_jwks,
             rules: Rules {
                 issuers: accepted("issuer", raw.issuer)?,
                 audiences: accepted("audience", raw.audience)?,
@@ -143,7 +151,6 @@ fn keys(inline: Vec<InlineKey>, jwks: Option<Value>) -> Result<Vec<Key>, String>
     }
     match first_repeated(&keys) {
         Some(kid) => Err(format!("two keys of one algorithm have the kid {kid:?}")),
-        None if keys.is_empty() => Err("no key for RS256, ES256, EdDSA or HS256 in `keys` or `jwks`".to_owned()),
         None => Ok(keys),
     }
 }

@@ -16,7 +16,10 @@ const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
 /// The uncompressed form of a point (SEC 1, section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
-#[derive(Deserialize)]
+/// More keys of a URL than these are passed over: each is tried when it arrives.
+const MAX_PUBLISHED: usize = 64;
+
+#[derive(Deserialize, Serialize)]
 struct KeySet {
     keys: Vec<Value>,
 }
@@ -50,6 +53,38 @@ pub(crate) fn keys(set: Value) -> Result<Vec<Key>, String> {
         keys.extend(key(jwk).map_err(|error| format!("keys[{index}]: {error}"))?);
     }
     Ok(keys)
+}
+
+/// What [`Jwk`] reads. Published sets hold much more, certificates above all.
+const MEMBERS: [&str; 12] = ["kty", "kid", "alg", "use", "key_ops", "crv", "n", "e", "x", "y", "k", "d"];
+
+/// A published set without what is not needed here.
+pub(crate) fn reduced(document: &[u8]) -> Result<Vec<u8>, String> {
+    let mut set = published_set(document)?;
+    for jwk in set.keys.iter_mut().filter_map(Value::as_object_mut) {
+        jwk.retain(|member, _| MEMBERS.contains(&&**member));
+        // Were a private part published, it would not go any further from here.
+        jwk.entry("d").and_modify(|d| *d = Value::Bool(true));
+    }
+    serde_json::to_vec(&set).map_err(|error| error.to_string())
+}
+
+/// The keys of a published set. One that cannot be used does not spoil the others, and a secret is none when it is
+/// published.
+pub(crate) fn published(document: &[u8]) -> Result<Vec<Key>, String> {
+    let set = published_set(document)?;
+    let mut keys = Vec::new();
+    for (index, jwk) in set.keys.into_iter().take(MAX_PUBLISHED).enumerate() {
+        match key(jwk) {
+            Ok(key) => keys.extend(key.filter(|key| key.algorithm != Signature::Hs256)),
+            Err(error) => warn!("a key of the set is passed over: keys[{index}]: {error}"),
+        }
+    }
+    if keys.is_empty() { Err("no key for RS256, ES256 or EdDSA in the set".to_owned()) } else { Ok(keys) }
+}
+
+fn published_set(document: &[u8]) -> Result<KeySet, String> {
+    serde_json::from_slice(document).map_err(|error| format!("not a JSON Web Key Set: {error}"))
 }
 
 /// The key, or `None` when it is not for these tokens.

@@ -1,7 +1,7 @@
 //! Lets requests with a valid JSON Web Token pass; answers all others with 401.
 //!
-//! Signatures RS256, ES256, EdDSA and HS256 (RFC 7515, 7518, 8037), keys from the configuration, claims of RFC 7519. It
-//! fetches no keys, and what a token's bearer may do beyond that is not its business.
+//! Signatures RS256, ES256, EdDSA and HS256 (RFC 7515, 7518, 8037), keys from the configuration or from a URL on an
+//! upstream, claims of RFC 7519. What a token's bearer may do beyond that is not its business.
 //!
 //! ```toml
 //! [filters.jwt]
@@ -12,7 +12,8 @@
 //! | key | type | default | meaning |
 //! |---|---|---|---|
 //! | `keys` | list of tables | `[]` | `{ alg, public_key or secret, kid }`: `alg` is RS256, ES256, EdDSA or HS256; `public_key` is PEM; `kid` may be left out |
-//! | `jwks` | text or table | none | a JSON Web Key Set; there must be a key here or in `keys` |
+//! | `jwks` | text or table | none | a JSON Web Key Set; there must be a key here or in `keys`, or `remote_jwks` |
+//! | `remote_jwks` | table | none | `{ upstream, path, host, refresh, timeout, cooldown }`: a JSON Web Key Set that is fetched |
 //! | `issuer` | text or list | any | `iss` has to be one of these |
 //! | `audience` | text or list | any | `aud` has to hold one of these |
 //! | `required_claims` | list | `[]` | claims that have to be there |
@@ -35,7 +36,11 @@ mod der;
 mod grant;
 mod jwk;
 mod key;
+mod key_set;
 mod refusal;
+mod remote;
+mod shared;
+mod source;
 mod token;
 
 use std::rc::Rc;
@@ -43,12 +48,12 @@ use std::rc::Rc;
 use meshup_sdk::prelude::*;
 
 pub use crate::config::Config;
-use crate::{grant::Grant, refusal::Refusal};
+use crate::{grant::Grant, key_set::KeySet, refusal::Refusal};
 
 #[meshup_sdk::filter]
 async fn jwt(config: &Config, req: Request, next: Next) -> Response {
     let granted = match presented(config, &req) {
-        Ok(token) => verified(config, token).map(Some),
+        Ok(token) => verified(config, token).await.map(Some),
         Err(Refusal::NoToken) if config.optional => Ok(None),
         Err(refusal) => Err(refusal),
     };
@@ -86,12 +91,33 @@ fn presented<'a>(config: &Config, req: &'a Request) -> Result<&'a str, Refusal> 
     str::from_utf8(token).map_err(|_| Refusal::Malformed("not text"))
 }
 
-fn verified(config: &Config, token: &str) -> Result<Rc<Grant>, Refusal> {
+async fn verified(config: &Config, token: &str) -> Result<Rc<Grant>, Refusal> {
+    let Some(remote) = &config.remote else { return verified_by(config, token, None) };
+    let published = match remote.fresh() {
+        Some(set) => Some(set),
+        None => Box::pin(remote.current()).await,
+    };
+    let Some(set) = published else {
+        // The keys of the configuration are here nevertheless.
+        return verified_by(config, token, None).map_err(Refusal::without_published_keys);
+    };
+    match verified_by(config, token, Some(&set)) {
+        Err(refusal) if refusal.lacks_key() => match Box::pin(remote.after(&set)).await {
+            Some(newer) => verified_by(config, token, Some(&newer)),
+            None => Err(refusal),
+        },
+        verdict => verdict,
+    }
+}
+
+fn verified_by(config: &Config, token: &str, published: Option<&KeySet>) -> Result<Rc<Grant>, Refusal> {
     let now = clock::unix();
+    config.cache.only_for(published.map(|set| set.digest));
     if let Some(grant) = config.cache.find(token, now) {
         return Ok(grant);
     }
-    let claims = token::verify(token, &config.keys)?;
+    let published = published.map_or(&[][..], |set| &set.keys);
+    let claims = token::verify(token, config.keys.iter().chain(published))?;
     let valid_until = config.rules.check(&claims, now)?;
     let grant = Rc::new(config.handover.grant(&claims)?);
     config.cache.insert(token, Rc::clone(&grant), now, valid_until);

@@ -1,5 +1,7 @@
 //! Why a request does not pass, and the answer that says so (RFC 6750, section 3).
 //!
+//! Only the lack of any keys is no fault of the token.
+//!
 //! **Invariant:** no answer holds anything of a token or a key.
 
 use meshup_sdk::prelude::*;
@@ -18,6 +20,8 @@ pub(crate) enum Refusal {
     Malformed(&'static str),
     #[error("the token's algorithm is not allowed")]
     Algorithm,
+    #[error("the token's algorithm is not allowed")]
+    NoKeyOfAlgorithm,
     #[error("the token has critical header parameters that are not known here")]
     Critical,
     #[error("the token's key is not known")]
@@ -38,18 +42,39 @@ pub(crate) enum Refusal {
     MissingClaim,
     #[error("the token has a claim that cannot be handed on")]
     Unusable,
+    #[error("the keys that verify tokens are not available")]
+    NoKeys,
 }
 
 impl Refusal {
-    /// The 401.
+    /// Whether a newer set of keys could make the difference.
+    pub(crate) fn lacks_key(self) -> bool {
+        matches!(self, Self::UnknownKey | Self::NoKeyOfAlgorithm)
+    }
+
+    /// The same when there are no published keys: whether one of them made the signature, nobody knows.
+    pub(crate) fn without_published_keys(self) -> Self {
+        if self.lacks_key() || self == Self::Signature { Self::NoKeys } else { self }
+    }
+
+    /// The 401, or a 503 when it is not for the token.
     pub(crate) fn response(self) -> Response {
+        match self {
+            Self::NoKeys => self.with_body(Response::new(503), "temporarily_unavailable"),
+            _ => self.unauthorized(),
+        }
+    }
+
+    fn unauthorized(self) -> Response {
         let (error, challenge) = match self {
             Self::NoToken => ("unauthorized", "Bearer".to_owned()),
             _ => ("invalid_token", format!("Bearer error=\"invalid_token\", error_description=\"{self}\"")),
         };
-        Response::new(401)
-            .with_header("www-authenticate", challenge)
-            .with_header("content-type", "application/json")
+        self.with_body(Response::new(401).with_header("www-authenticate", challenge), error)
+    }
+
+    fn with_body(self, res: Response, error: &str) -> Response {
+        res.with_header("content-type", "application/json")
             .with_body(format!("{{\"error\":\"{error}\",\"message\":\"{self}\"}}\n"))
     }
 }

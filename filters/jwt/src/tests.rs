@@ -1,4 +1,5 @@
 mod configuration;
+mod remote;
 mod vectors;
 
 use meshup_sdk::testing::{self, Finished, Tester, json};
@@ -291,9 +292,12 @@ fn the_token_may_stand_in_another_header() {
 }
 
 #[test]
-fn the_example_of_the_readme_is_accepted() {
-    let (_, example) = include_str!("../README.md").split_once("```toml\n").unwrap();
-    let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-    let config = serde_json::to_value(&example["filters"]["jwt"]["config"]).unwrap();
-    testing::filter(jwt).config(config).configure().unwrap();
+fn the_examples_of_the_readme_are_accepted() {
+    let examples: Vec<_> = include_str!("../README.md").split("```toml\n").skip(1).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
+        let config = serde_json::to_value(&example["filters"]["jwt"]["config"]).unwrap();
+        testing::filter(jwt).config(config).configure().unwrap();
+    }
 }

@@ -6,11 +6,15 @@
 //! names.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use meshup_sdk::prelude::*;
+use meshup_sdk::{crypto::Signature, prelude::*};
 use serde::{Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::{claims::Claims, key::Key, refusal::Refusal};
+use crate::{
+    claims::Claims,
+    key::{self, Key},
+    refusal::Refusal,
+};
 
 /// Longer tokens are refused.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
@@ -31,7 +35,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 }
 
 /// The claims of a token that one of `keys` signed.
-pub(crate) fn verify(token: &str, keys: &[Key]) -> Result<Claims, Refusal> {
+pub(crate) fn verify<'a>(token: &str, keys: impl Iterator<Item = &'a Key>) -> Result<Claims, Refusal> {
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Refusal::TooLong);
     }
@@ -47,19 +51,29 @@ pub(crate) fn verify(token: &str, keys: &[Key]) -> Result<Claims, Refusal> {
     }
 }
 
-fn check_signature(header: &Header, keys: &[Key], signed: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+fn check_signature<'a>(
+    header: &Header,
+    keys: impl Iterator<Item = &'a Key>,
+    signed: &[u8],
+    signature: &[u8],
+) -> Result<(), Refusal> {
     if header.crit {
         return Err(Refusal::Critical);
     }
-    let mut candidates = keys.iter().filter(|key| key.algorithm.as_str() == header.alg).peekable();
+    let mut candidates = keys.filter(|key| key.algorithm.as_str() == header.alg).peekable();
     if candidates.peek().is_none() {
-        return Err(Refusal::Algorithm);
+        return Err(if is_asymmetric(&header.alg) { Refusal::NoKeyOfAlgorithm } else { Refusal::Algorithm });
     }
     let mut candidates = candidates.filter(|key| key.serves(header.kid.as_deref())).peekable();
     if candidates.peek().is_none() {
         return Err(Refusal::UnknownKey);
     }
     if candidates.any(|key| key.verifies(signed, signature)) { Ok(()) } else { Err(Refusal::Signature) }
+}
+
+/// Whether a published set may hold a key for it.
+fn is_asymmetric(alg: &str) -> bool {
+    key::algorithm(alg).is_ok_and(|algorithm| algorithm != Signature::Hs256)
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, Refusal> {

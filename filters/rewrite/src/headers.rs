@@ -6,31 +6,35 @@
 
 use std::collections::BTreeMap;
 
-use meshup_sdk::prelude::*;
+use meshup_sdk::{headers::PreparedHeaders, prelude::*};
 
 /// What becomes of the headers of a message.
 #[derive(Debug, Default, Deserialize)]
+#[serde(from = "RawChanges")]
+pub(crate) struct HeaderChanges(PreparedHeaders);
+
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct HeaderChanges {
+struct RawChanges {
     remove: Vec<HeaderName>,
     set: BTreeMap<HeaderName, HeaderValue>,
     add: BTreeMap<HeaderName, HeaderValue>,
 }
 
+impl From<RawChanges> for HeaderChanges {
+    fn from(raw: RawChanges) -> Self {
+        let changes = raw.remove.iter().fold(PreparedHeaders::default(), PreparedHeaders::remove);
+        let changes = raw.set.iter().fold(changes, |changes, (name, value)| changes.set(name, value));
+        Self(raw.add.iter().fold(changes, |changes, (name, value)| changes.append(name, value)))
+    }
+}
+
 impl HeaderChanges {
     pub(crate) fn is_empty(&self) -> bool {
-        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+        self.0.is_empty()
     }
 
     pub(crate) fn apply(&self, headers: &mut HeadersMut<'_>) {
-        for name in &self.remove {
-            headers.remove(name);
-        }
-        for (name, value) in &self.set {
-            headers.set(name, value);
-        }
-        for (name, value) in &self.add {
-            headers.append(name, value);
-        }
+        headers.apply(&self.0);
     }
 }

@@ -104,7 +104,7 @@ impl Config {
 
 #[meshup_sdk::filter]
 async fn rewrite(config: &Config, mut req: Request, next: Next) -> Response {
-    let target = config.path.rewritten(req.path_and_query());
+    let target = config.path.rewritten(&req);
     if target.as_ref().is_some_and(|target| target.len() > MAX_TARGET_BYTES) {
         return (414, "the rewritten path is too long").into_response();
     }

@@ -19,13 +19,13 @@ pub(crate) enum PathRewrite {
 
 impl PathRewrite {
     /// The new path and query; `None` when the rewrite does not apply to it.
-    pub(crate) fn rewritten(&self, target: &str) -> Option<String> {
-        match self {
-            Self::None => None,
-            _ if !target.starts_with('/') => None,
-            Self::Prefix(prefix) => prefix.rewritten(target),
-            Self::Regex(regex) => regex.rewritten(target),
-        }
+    pub(crate) fn rewritten(&self, req: &Request) -> Option<String> {
+        let rewritten: &dyn Fn(&str) -> Option<String> = match self {
+            Self::None => return None,
+            Self::Prefix(prefix) => &|target| prefix.rewritten(target),
+            Self::Regex(regex) => &|target| regex.rewritten(target),
+        };
+        Some(req.path_and_query()).filter(|target| target.starts_with('/')).and_then(rewritten)
     }
 }
 
@@ -220,7 +220,11 @@ mod tests {
             ("/", "/", "/orders", None),
             ("/v1", "/v1", "/v1/orders", None),
         ] {
-            assert_eq!(prefix(strip, put).rewritten(target).as_deref(), expected, "{strip} -> {put}: {target}");
+            assert_eq!(
+                prefix(strip, put).rewritten(&Request::get(target)).as_deref(),
+                expected,
+                "{strip} -> {put}: {target}"
+            );
         }
     }
 
@@ -239,7 +243,11 @@ mod tests {
             (".", "x", "*", None),
         ] {
             let rewrite = regex(pattern, replacement).unwrap();
-            assert_eq!(rewrite.rewritten(target).as_deref(), expected, "{pattern} -> {replacement}: {target}");
+            assert_eq!(
+                rewrite.rewritten(&Request::get(target)).as_deref(),
+                expected,
+                "{pattern} -> {replacement}: {target}"
+            );
         }
     }
 

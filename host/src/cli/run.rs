@@ -16,8 +16,9 @@ use crate::{
     wasm::Compiler,
 };
 
-/// `timeout` and other supervisors signal a process and then its group: one wish that arrives twice.
-const ECHO: Duration = Duration::from_millis(500);
+/// `timeout` and other supervisors signal a process and then its group: one wish that arrives twice. A wish of its own is
+/// given later than this.
+const ECHO: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());

@@ -186,6 +186,14 @@ impl Diagnostics {
         (total > 0).then_some(Self { shown: all, total })
     }
 
+    /// The same with others, found later.
+    #[must_use]
+    pub(crate) fn and(self, others: Vec<Diagnostic>) -> Self {
+        let total = self.total + others.len();
+        let all = Self::of([self.shown, others].concat());
+        Self { shown: all.map(|all| all.shown).unwrap_or_default(), total }
+    }
+
     /// The faults, of many only the first ones.
     pub fn shown(&self) -> &[Diagnostic] {
         &self.shown
@@ -289,6 +297,8 @@ mod tests {
         let all = Diagnostics::of(vec![fault; 1000]).unwrap();
         assert_eq!((all.shown().len(), all.total()), (SHOWN, 1000));
         assert!(all.to_string().ends_with("a.toml: 1000 errors, 950 of them not shown"));
+        let more = all.and(vec![at("x", 0, 1).error("first")]);
+        assert_eq!((more.shown().len(), more.total(), &*more.shown()[0].message), (SHOWN, 1001, "long"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The whole document: top-level keys, and the order in which the parts are read.
 //!
-//! **Invariant:** a text with a fault gives no [`Config`].
+//! **Invariant:** a text with a fault gives no [`Config`], but its sound filters, so that what is wrong with those can be
+//! told too.
 
 use std::{
     fs::File,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Config, Diagnostics, Drain, Location, Locations, filter, keys, listener,
+    Config, Diagnostics, Drain, Location, Locations, Rejected, filter, keys, listener,
     raw::{Fault, Source, Table},
     route, upstream,
     value::{count, duration, duration_or_zero, duration_text},
@@ -19,14 +20,20 @@ use super::{
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// Reads and checks a configuration file.
+/// Reads and checks a configuration file, but for what only a filter can judge.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with the file or its content.
 pub fn read(file: &Path) -> Result<(Config, Locations), Diagnostics> {
-    let text = read_text(file).map_err(|error| Location::file(file).error(format!("cannot read the file: {error}")))?;
-    parse(&text, file)
+    read_whole(file).map_err(|rejected| rejected.faults)
+}
+
+/// The same, and what is sound of a file that has faults.
+pub(crate) fn read_whole(file: &Path) -> Result<(Config, Locations), Box<Rejected>> {
+    let unreadable = |error| Location::file(file).error(format!("cannot read the file: {error}"));
+    let text = read_text(file).map_err(|error| Rejected::whole(unreadable(error).into()))?;
+    parse_whole(&text, file)
 }
 
 fn read_text(file: &Path) -> io::Result<String> {
@@ -38,28 +45,41 @@ fn read_text(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Checks the text of a configuration. `file` is named in faults, and relative module paths begin at its folder.
+/// Checks the text of a configuration, but for what only a filter can judge. `file` is named in faults, and relative module paths begin at its folder.
 ///
 /// # Errors
 ///
 /// Everything that is wrong, not just the first fault.
 pub fn parse(text: &str, file: &Path) -> Result<(Config, Locations), Diagnostics> {
+    parse_whole(text, file).map_err(|rejected| rejected.faults)
+}
+
+/// The same, and what is sound of a text that has faults.
+pub(crate) fn parse_whole(text: &str, file: &Path) -> Result<(Config, Locations), Box<Rejected>> {
     let source = Source::new(file, text);
     let document = source.document();
     let parsed = document.as_ref().map(|document| config(&Table::root(&source, document, &keys::ROOT)));
     drop(document);
-    source.finish()?;
-    parsed.ok_or_else(|| Location::file(file).error("not a TOML document").into())
+    let no_toml = || Rejected::whole(Location::file(file).error("not a TOML document").into());
+    match (source.finish(), parsed) {
+        (None, parsed) => parsed.ok_or_else(no_toml),
+        (Some(faults), None) => Err(Rejected::whole(faults)),
+        (Some(faults), Some((config, locations))) => {
+            Err(Box::new(Rejected { faults, filters: config.filters, locations: locations.filters }))
+        }
+    }
 }
 
 fn config(root: &Table<'_>) -> (Config, Locations) {
     let (admin, admin_location) = listener::admin(root);
     let (listeners, listener_locations) = listener::listeners(root, &admin);
     let (filters, filter_locations) = filter::filters(root);
-    let upstreams = upstream::upstreams(root, any_transparent(root));
+    let (upstreams, upstream_tls) = upstream::upstreams(root, any_transparent(root));
     let routes = route::routes(root, &names(root));
     let config = Config { workers: workers(root), admin, drain: drain(root), listeners, filters, routes, upstreams };
-    (config, Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations })
+    let locations =
+        Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations, upstream_tls };
+    (config, locations)
 }
 
 /// What routes may refer to, also where its definition has faults: one slip is one message.

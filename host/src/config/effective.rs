@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, Listener, ListenerLimits, LoadBalancing,
-    ModuleSource, OnError, Protocol, Route, RouteMatch, Upstream, WeightedUpstream, secret,
+    ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
+    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, Protocol, Route, RouteMatch,
+    TlsVersion, Upstream, UpstreamTls, WeightedUpstream, secret,
     upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
@@ -41,7 +42,28 @@ fn listener(listener: &Listener) -> Value {
             ForwardedHeaders::Append => "append",
         },
         "limits": listener_limits(&listener.limits),
+        "tls": listener.tls.as_ref().map(listener_tls),
     })
+}
+
+fn listener_tls(tls: &ListenerTls) -> Value {
+    let auth = |client: &ClientCertificates| match client.auth {
+        ClientAuth::Required => "required",
+        ClientAuth::Optional => "optional",
+    };
+    json!({
+        "certificates": tls.certificates.iter().map(key_pair).collect::<Value>(),
+        "min_version": match tls.min_version {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        },
+        "client_ca": tls.client.as_ref().map(|client| client.ca.display().to_string()),
+        "client_auth": tls.client.as_ref().map(auth),
+    })
+}
+
+fn key_pair(pair: &KeyPair) -> Value {
+    json!({ "certificate": pair.certificate.display().to_string(), "private_key": pair.private_key.display().to_string() })
 }
 
 fn listener_limits(limits: &ListenerLimits) -> Value {
@@ -144,5 +166,16 @@ fn upstream(upstream: &Upstream) -> Value {
         "response_timeout": duration_text(upstream.response_timeout),
         "idle_timeout": duration_text(upstream.idle_timeout),
         "max_connections": upstream.max_connections,
+        "tls": upstream.tls.as_ref().map(upstream_tls),
+    })
+}
+
+fn upstream_tls(tls: &UpstreamTls) -> Value {
+    let path = |path: &std::path::PathBuf| path.display().to_string();
+    json!({
+        "server_name": tls.server_name,
+        "ca": tls.ca.as_ref().map(path),
+        "certificate": tls.identity.as_ref().map(|pair| path(&pair.certificate)),
+        "private_key": tls.identity.as_ref().map(|pair| path(&pair.private_key)),
     })
 }

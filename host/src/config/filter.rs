@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** a filter's `config` is a JSON object.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Filter, FilterLimits, FilterLocation, Isolation, ModuleSource, OnError, json, keys,
     raw::{Fault, Table, Value},
-    value::{check_name, duration_within, one_of, size_in_memory, size_text},
+    value::{beside, check_name, duration_within, one_of, size_in_memory, size_text},
 };
 
 /// The unit of linear memory.
@@ -18,17 +18,19 @@ const MAX_MEMORY: u64 = 4 << 30;
 type Filters = BTreeMap<Arc<str>, Filter>;
 type Locations = BTreeMap<Arc<str>, FilterLocation>;
 
-/// `[filters]`
+/// `[filters]`; what has a fault is left out.
 pub(super) fn filters(root: &Table<'_>) -> (Filters, Locations) {
     let (mut filters, mut locations) = (Filters::new(), Locations::new());
     for (key, value) in
         root.get("filters").and_then(|value| value.open()).map(|table| table.entries()).unwrap_or_default()
     {
+        let faults_before = value.source().faults();
         check_name(key.name).unwrap_or_else(|fault| key.report(fault));
         let Some(table) = value.table(&keys::FILTER) else { continue };
-        let name: Arc<str> = key.name.into();
-        locations.insert(Arc::clone(&name), location(&table));
-        if let Some(filter) = filter(&table) {
+        let filter = filter(&table);
+        if let Some(filter) = filter.filter(|_| value.source().faults() == faults_before) {
+            let name: Arc<str> = key.name.into();
+            locations.insert(Arc::clone(&name), location(&table));
             filters.insert(name, filter);
         }
     }
@@ -66,12 +68,6 @@ fn module(value: &Value<'_>) -> Result<ModuleSource, Fault> {
         }
         None => Ok(ModuleSource::File(beside(value, text))),
     }
-}
-
-/// Relative paths are relative to the configuration file.
-fn beside(value: &Value<'_>, path: &str) -> PathBuf {
-    let folder = value.source().file().parent();
-    folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
 }
 
 fn config(value: &Value<'_>) -> Arc<str> {

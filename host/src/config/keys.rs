@@ -24,6 +24,9 @@ sections! {
     LISTENER "`[[listeners]]`": "name" "listen" "transparent" "forwarded_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
+    LISTENER_TLS "`tls` of a listener":
+        "certificate" "private_key" "certificates" "client_ca" "client_auth" "min_version";
+    CERTIFICATE "an item of `certificates`": "certificate" "private_key";
     FILTER "`[filters.NAME]`": "module" "on_error" "isolation" "limits" "config";
     FILTER_LIMITS "`limits` of a filter": "memory" "cpu_per_call";
     ROUTE "`[[routes]]`": "name" "match" "filters" "upstream" "timeout" "replay_limit";
@@ -31,6 +34,7 @@ sections! {
     WEIGHTED "an item of `upstream`": "name" "weight";
     UPSTREAM "`[upstreams.NAME]`":
         "endpoints" "load_balancing" "protocol" "connect_timeout" "response_timeout" "idle_timeout" "max_connections" "tls";
+    UPSTREAM_TLS "`tls` of an upstream": "server_name" "ca" "certificate" "private_key";
 }
 
 #[cfg(test)]

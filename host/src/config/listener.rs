@@ -5,8 +5,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, keys,
     raw::{Fault, Table, Value},
+    tls,
     value::{count, duration, flag, listen_address, name, one_of, size, size_in_memory},
 };
 
@@ -25,7 +26,7 @@ pub(super) fn admin(root: &Table<'_>) -> (Admin, Location) {
 }
 
 /// `[[listeners]]`: at least one, and where their addresses stand. `admin` listens too.
-pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> (Vec<Listener>, Vec<Location>) {
+pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> (Vec<Listener>, Vec<ListenerLocation>) {
     let Some(value) = root.required("listeners") else { return Default::default() };
     let items = value.items("a list of tables: `[[listeners]]`");
     if items.is_empty() && value.inner().is_array() {
@@ -61,12 +62,12 @@ impl<'a> Taken<'a> {
     }
 }
 
-fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, Location)> {
-    table.refuse("tls", "TLS is");
+fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, ListenerLocation)> {
     let forwarded_headers = table.read("forwarded_headers", |value| {
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
     let limits = limits(table);
+    let (tls, tls_location) = tls::listener(table).unzip();
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
     let address = table.required("listen")?;
     let listen = address.read(|value| taken.address(value));
@@ -76,8 +77,9 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         transparent: table.read("transparent", flag).unwrap_or(false),
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
         limits,
+        tls,
     };
-    Some((listener, address.location()))
+    Some((listener, ListenerLocation { address: address.location(), tls: tls_location }))
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {

@@ -80,9 +80,14 @@ impl<'a> Source<'a> {
         self.faults.borrow_mut().push(Diagnostic { location, message: fault.message, help: fault.help });
     }
 
+    /// How many faults were found so far.
+    pub(super) fn faults(&self) -> usize {
+        self.faults.borrow().len()
+    }
+
     /// Ends the walk: all faults, if there are any.
-    pub(super) fn finish(self) -> Result<(), Diagnostics> {
-        Diagnostics::of(self.faults.into_inner()).map_or(Ok(()), Err)
+    pub(super) fn finish(self) -> Option<Diagnostics> {
+        Diagnostics::of(self.faults.into_inner())
     }
 }
 
@@ -247,14 +252,6 @@ impl<'a> Table<'a> {
     pub(super) fn key_location(&self, key: &str) -> Location {
         let span = self.inner.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
         self.source.locate(span)
-    }
-
-    /// Reports `key` as not supported yet, if it is there.
-    pub(super) fn refuse(&self, key: &str, what: &str) {
-        if let Some((spanned, _)) = self.inner.get_key_value(key) {
-            let message = format!("{}: {what} not supported in this version yet", quoted(&self.path_of(key)));
-            self.source.report(spanned.span(), Fault::new(message).help(format!("remove {}", quoted(key))));
-        }
     }
 
     /// Reports a fault of the table as a whole.

@@ -5,33 +5,38 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    LoadBalancing, Protocol, Upstream, keys,
+    LoadBalancing, Protocol, TlsLocation, Upstream, keys,
     raw::{Fault, Table, Value},
+    tls,
     value::{check_name, count, duration, endpoint, one_of},
 };
 
 /// As `endpoints`: the place where the client's connection was meant to go.
 pub(super) const ORIGINAL_DESTINATION: &str = "original_destination";
 
+type TlsLocations = BTreeMap<Arc<str>, TlsLocation>;
+
 /// `[upstreams]`. Original destinations are known where some listener is `transparent`.
-pub(super) fn upstreams(root: &Table<'_>, transparent: bool) -> BTreeMap<Arc<str>, Upstream> {
+pub(super) fn upstreams(root: &Table<'_>, transparent: bool) -> (BTreeMap<Arc<str>, Upstream>, TlsLocations) {
     let table = root.get("upstreams").and_then(|value| value.open());
-    let mut upstreams = BTreeMap::new();
+    let (mut upstreams, mut locations) = (BTreeMap::new(), BTreeMap::new());
     for (key, value) in table.map(|table| table.entries()).unwrap_or_default() {
         check_name(key.name).unwrap_or_else(|fault| key.report(fault));
         if let Some(table) = value.table(&keys::UPSTREAM) {
-            upstreams.insert(key.name.into(), upstream(&table, transparent));
+            let (upstream, location) = upstream(&table, transparent);
+            upstreams.insert(key.name.into(), upstream);
+            locations.extend(location.map(|location| (key.name.into(), location)));
         }
     }
-    upstreams
+    (upstreams, locations)
 }
 
-fn upstream(table: &Table<'_>, transparent: bool) -> Upstream {
-    table.refuse("tls", "TLS is");
+fn upstream(table: &Table<'_>, transparent: bool) -> (Upstream, Option<TlsLocation>) {
+    let (tls, tls_location) = tls::upstream(table).unzip();
     let timeout = |key, default| table.read(key, duration).unwrap_or(Duration::from_secs(default));
     let listed = table.required("endpoints");
     let original_destination = listed.as_ref().is_some_and(is_original_destination);
-    Upstream {
+    let upstream = Upstream {
         endpoints: listed.map(|value| endpoints(&value, transparent)).unwrap_or_default(),
         original_destination,
         load_balancing: table.read("load_balancing", load_balancing).unwrap_or(LoadBalancing::LeastRequest),
@@ -40,7 +45,9 @@ fn upstream(table: &Table<'_>, transparent: bool) -> Upstream {
         response_timeout: timeout("response_timeout", 60),
         idle_timeout: timeout("idle_timeout", 60),
         max_connections: table.read("max_connections", |value| count(value, 1..=1_000_000)).unwrap_or(1024),
-    }
+        tls,
+    };
+    (upstream, tls_location)
 }
 
 fn endpoints(value: &Value<'_>, transparent: bool) -> Vec<SocketAddr> {

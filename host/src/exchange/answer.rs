@@ -5,13 +5,13 @@
 //!
 //! **Invariant:** an [`Answer`] holds valid HTTP only.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::{head, names};
+use super::{fields::HeadFields, head, known, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(super) struct Answer {
 pub(super) enum Decision {
     Pass(RequestChanges),
     Run { changes: RequestChanges, deadline: Option<Duration> },
-    Respond(OwnResponse),
+    Respond(Box<OwnResponse>),
     Deliver(ResponseChanges),
     Body { of_request: bool, limit: usize },
     Fetch(Box<FetchRequest>),
@@ -57,12 +57,19 @@ pub(super) enum Phase {
 }
 
 /// Changes to a request head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RequestChanges {
+    pub headers: HeaderChanges,
+    /// Most filters change headers alone; what is moved about stays small.
+    pub rest: Option<Box<RestOfRequest>>,
+}
+
+/// Changes to a request besides its headers.
+#[derive(Debug, Default)]
+pub(super) struct RestOfRequest {
     pub method: Option<Method>,
     pub path: Option<PathAndQuery>,
     pub authority: Option<HeaderValue>,
-    pub headers: Vec<HeaderChange>,
     pub upstream: Option<Box<str>>,
     pub timeout: Option<Duration>,
     pub body: Option<Bytes>,
@@ -71,15 +78,16 @@ pub(super) struct RequestChanges {
 impl RequestChanges {
     /// Whether they make up a whole head, whatever stood there before.
     pub(super) fn is_complete(&self) -> bool {
-        self.method.is_some() && self.path.is_some() && matches!(self.headers.first(), Some(HeaderChange::Clear))
+        self.rest.as_ref().is_some_and(|rest| rest.method.is_some() && rest.path.is_some())
+            && self.headers.begin_afresh()
     }
 }
 
 /// Changes to a response head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ResponseChanges {
     pub status: Option<StatusCode>,
-    pub headers: Vec<HeaderChange>,
+    pub headers: HeaderChanges,
     pub body: Option<Bytes>,
 }
 
@@ -103,8 +111,44 @@ pub(super) struct FetchRequest {
     pub limit: usize,
 }
 
-/// One change to a head's fields.
+/// Changes to the fields of a head, in their order.
 #[derive(Debug)]
+pub(super) enum HeaderChanges {
+    Own(Vec<HeaderChange>),
+    /// Those of an answer that was given before.
+    Known(Rc<[HeaderChange]>),
+}
+
+impl HeaderChanges {
+    fn begin_afresh(&self) -> bool {
+        let first = match self {
+            Self::Own(changes) => changes.first(),
+            Self::Known(changes) => changes.first(),
+        };
+        matches!(first, Some(HeaderChange::Clear))
+    }
+
+    /// Keeps them for the next answer that is the same.
+    pub(super) fn share(&mut self) -> Rc<[HeaderChange]> {
+        let shared = match self {
+            Self::Own(changes) => std::mem::take(changes).into(),
+            Self::Known(changes) => changes.clone(),
+        };
+        *self = Self::Known(shared.clone());
+        shared
+    }
+
+    /// Applies them to a head and to its `fields` where they are kept.
+    pub(super) fn apply(self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
+        match self {
+            Self::Own(changes) => changes.into_iter().for_each(|change| change.apply(headers, fields)),
+            Self::Known(changes) => changes.iter().for_each(|change| change.clone().apply(headers, fields)),
+        }
+    }
+}
+
+/// One change to a head's fields.
+#[derive(Debug, Clone)]
 pub(super) enum HeaderChange {
     Set(HeaderName, HeaderValue),
     Append(HeaderName, HeaderValue),
@@ -114,20 +158,31 @@ pub(super) enum HeaderChange {
 }
 
 impl HeaderChange {
-    fn apply(self, headers: &mut HeaderMap) {
+    fn apply(self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
         match self {
-            Self::Set(name, value) => drop(headers.insert(name, value)),
-            Self::Append(name, value) => drop(headers.append(name, value)),
-            Self::Remove(name) => drop(headers.remove(name)),
-            Self::Clear => clear(headers),
+            Self::Set(name, value) => {
+                let at = fields.as_mut().map(|fields| fields.append(&name, &value));
+                let replaced = headers.insert(name, value).is_some();
+                if let (true, Some(fields), Some(at)) = (replaced, fields, at) {
+                    fields.replace_by(at);
+                }
+            }
+            Self::Append(name, value) => {
+                if let Some(fields) = fields {
+                    fields.append(&name, &value);
+                }
+                headers.append(name, value);
+            }
+            Self::Remove(name) => {
+                if let (Some(_), Some(fields)) = (headers.remove(&name), fields) {
+                    fields.remove(&name);
+                }
+            }
+            Self::Clear => {
+                clear(headers);
+                *fields = None;
+            }
         }
-    }
-}
-
-/// Applies changes in their order.
-pub(super) fn apply(changes: Vec<HeaderChange>, headers: &mut HeaderMap) {
-    for change in changes {
-        change.apply(headers);
     }
 }
 
@@ -141,6 +196,11 @@ fn clear(headers: &mut HeaderMap) {
 /// [`Refused`]: the whole answer is a fault of the filter.
 pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
     let (verdict, fields) = Fields::of_answer(message)?;
+    let occasion = (verdict, phase);
+    known::answer(occasion, fields.rest(), || read_anew(occasion, fields.clone()))
+}
+
+fn read_anew((verdict, phase): (Verdict, Phase), fields: Fields<'_>) -> Result<Answer, Refused> {
     let mut want_end = false;
     let fields = Reader { fields, want_end: &mut want_end };
     let verdict = match (verdict, phase) {
@@ -149,7 +209,7 @@ pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
             let (changes, deadline) = fields.request_changes()?;
             Decision::Run { changes, deadline }
         }
-        (Verdict::Respond, _) => Decision::Respond(fields.own_response()?),
+        (Verdict::Respond, _) => Decision::Respond(Box::new(fields.own_response()?)),
         (Verdict::Deliver, Phase::Response) => Decision::Deliver(fields.response_changes()?),
         (Verdict::Body, _) => fields.body()?,
         (Verdict::Fetch, _) => Decision::Fetch(Box::new(fields.fetch()?)),
@@ -178,35 +238,35 @@ impl Reader<'_> {
     }
 
     fn request_changes(self) -> Result<(RequestChanges, Option<Duration>), Refused> {
-        let mut changes = RequestChanges::default();
-        let mut deadline = None;
+        let (mut headers, mut deadline) = (Vec::new(), None);
+        let mut rest: Option<Box<RestOfRequest>> = None;
         self.each(|field| {
             match field.tag {
-                tag::METHOD => changes.method = Some(method(&field)?),
-                tag::PATH => changes.path = Some(path(&field)?),
-                tag::AUTHORITY => changes.authority = Some(authority(&field)?),
-                tag::UPSTREAM => changes.upstream = Some(field.text()?.into()),
-                tag::TIMEOUT => changes.timeout = Some(field.duration()?),
+                tag::METHOD => rest.get_or_insert_default().method = Some(method(&field)?),
+                tag::PATH => rest.get_or_insert_default().path = Some(path(&field)?),
+                tag::AUTHORITY => rest.get_or_insert_default().authority = Some(authority(&field)?),
+                tag::UPSTREAM => rest.get_or_insert_default().upstream = Some(field.text()?.into()),
+                tag::TIMEOUT => rest.get_or_insert_default().timeout = Some(field.duration()?),
                 tag::DEADLINE => deadline = Some(field.duration()?),
-                tag::DATA => changes.body = Some(Bytes::copy_from_slice(field.payload)),
-                _ => header_change(&field, &mut changes.headers)?,
+                tag::DATA => rest.get_or_insert_default().body = Some(Bytes::copy_from_slice(field.payload)),
+                _ => header_change(&field, &mut headers)?,
             }
             Ok(())
         })?;
-        Ok((changes, deadline))
+        Ok((RequestChanges { headers: HeaderChanges::Own(headers), rest }, deadline))
     }
 
     fn response_changes(self) -> Result<ResponseChanges, Refused> {
-        let mut changes = ResponseChanges::default();
+        let (mut status, mut headers, mut body) = (None, Vec::new(), None);
         self.each(|field| {
             match field.tag {
-                tag::STATUS => changes.status = Some(status(&field)?),
-                tag::DATA => changes.body = Some(Bytes::copy_from_slice(field.payload)),
-                _ => header_change(&field, &mut changes.headers)?,
+                tag::STATUS => status = Some(self::status(&field)?),
+                tag::DATA => body = Some(Bytes::copy_from_slice(field.payload)),
+                _ => header_change(&field, &mut headers)?,
             }
             Ok(())
         })?;
-        Ok(changes)
+        Ok(ResponseChanges { status, headers: HeaderChanges::Own(headers), body })
     }
 
     fn own_response(self) -> Result<OwnResponse, Refused> {

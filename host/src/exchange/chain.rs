@@ -23,9 +23,10 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges},
+    answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
-    event::{self, Fetched},
+    event::{self, Fetched, Told},
+    fields::HeadFields,
     refusal,
 };
 use crate::{
@@ -134,18 +135,6 @@ enum Happening {
     Slept,
 }
 
-impl Happening {
-    fn event(&self) -> Event {
-        match self {
-            Self::Request => Event::Request,
-            Self::Response => Event::Response,
-            Self::Body(_) => Event::Body,
-            Self::Fetched(_) => Event::Fetched,
-            Self::Slept => Event::Slept,
-        }
-    }
-}
-
 /// Where the exchange goes after a filter acted.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
@@ -179,6 +168,8 @@ enum Target {
 #[derive(Debug)]
 struct Reply {
     head: response::Parts,
+    /// The head's headers as filters are told them, while several are.
+    fields: Option<HeadFields>,
     source: ResponseSource,
     /// Why the host made it, if it did.
     error: Option<ErrorKind>,
@@ -187,7 +178,7 @@ struct Reply {
 impl Reply {
     fn new(response: Response<ResponseSource>) -> Self {
         let (head, source) = response.into_parts();
-        Self { head, source, error: None }
+        Self { head, fields: None, source, error: None }
     }
 
     /// A response the host makes because of `kind`.
@@ -219,6 +210,8 @@ impl Reply {
 pub(super) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
+    /// The head's headers as filters are told them, while several are.
+    head_fields: Option<HeadFields>,
     scheme: &'static str,
     /// The client asked for no body (HEAD).
     head_only: bool,
@@ -238,6 +231,7 @@ impl Exchange {
         Self {
             end,
             head,
+            head_fields: None,
             scheme,
             head_only,
             target: Target::Route,
@@ -350,7 +344,7 @@ impl Exchange {
             };
             happening = match answer.verdict {
                 Decision::Pass(changes) => {
-                    self.change_request(changes);
+                    self.change_request(at, changes);
                     return Ok(Step::Inward);
                 }
                 Decision::Run { changes, .. } if self.head_sent && !changes.is_complete() => {
@@ -359,7 +353,7 @@ impl Exchange {
                 }
                 Decision::Run { changes, deadline } => {
                     self.start_run(at, deadline);
-                    self.change_request(changes);
+                    self.change_request(at, changes);
                     self.head_sent = false;
                     return Ok(Step::Inward);
                 }
@@ -371,7 +365,7 @@ impl Exchange {
                     return Ok(Step::Outward);
                 }
                 Decision::Deliver(changes) => {
-                    self.change_response(changes);
+                    self.change_response(at, changes);
                     return Ok(Step::Outward);
                 }
                 Decision::Body { of_request, limit } => {
@@ -398,7 +392,8 @@ impl Exchange {
     fn tell(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: &Happening) -> Result<Answer, Fault> {
         let replayable = self.end.request.as_ref().is_none_or(|source| source.replayable());
         let Completion { slots, info, upstream_duration, request, .. } = &mut *self.end;
-        let (head, reply, scheme) = (&self.head, &self.reply, self.scheme);
+        let (head, head_fields, scheme) = (&self.head, &mut self.head_fields, self.scheme);
+        let Reply { head: reply, fields: reply_fields, source, error } = &mut self.reply;
         let Some(slot) = slots.0.get_mut(at) else { return Err(filter.exhausted(MAX_CALLS)) };
         slot.calls += 1;
         if slot.calls > MAX_CALLS {
@@ -409,29 +404,29 @@ impl Exchange {
             Some(ticket) => ticket,
             None => slot.ticket.insert(filter.enter()?),
         };
-        let size = match happening {
-            Happening::Request => event::request_size(head),
-            Happening::Response => event::response_size(&reply.head),
-            Happening::Body(body) => event::body_size(body),
-            Happening::Fetched(fetched) => event::fetched_size(fetched),
-            Happening::Slept => 0,
+        let told = match happening {
+            Happening::Request => Told::Request {
+                head,
+                fields: head_fields.get_or_insert_with(|| HeadFields::of_request(&head.headers)),
+                scheme,
+                flags: event::flags(request.is_none(), replayable),
+            },
+            Happening::Response => Told::Response {
+                status: reply.status,
+                fields: reply_fields.get_or_insert_with(|| HeadFields::of_response(&reply.headers)),
+                error: *error,
+                flags: event::flags(source.is_empty(), replayable),
+                upstream_duration: *upstream_duration,
+            },
+            Happening::Body(body) => Told::Body(body.as_ref().map_err(|error| *error)),
+            Happening::Fetched(fetched) => Told::Fetched(fetched.as_ref().map_err(|error| *error)),
+            Happening::Slept => Told::Slept,
         };
         let answer = ticket.call(
-            happening.event(),
+            told.event(),
             info,
-            size,
-            |message| match happening {
-                Happening::Request => {
-                    event::write_request(message, head, scheme, event::flags(request.is_none(), replayable))
-                }
-                Happening::Response => {
-                    let flags = event::flags(reply.source.is_empty(), replayable);
-                    event::write_response(message, &reply.head, reply.error, flags, *upstream_duration)
-                }
-                Happening::Body(body) => event::write_body(message, body),
-                Happening::Fetched(fetched) => event::write_fetched(message, fetched),
-                Happening::Slept => Ok(()),
-            },
+            told.size(),
+            |message| told.write(message),
             |message| answer::read(message, phase),
         )?;
         slot.want_end |= answer.want_end;
@@ -483,37 +478,52 @@ impl Exchange {
         self.reply = Reply::none();
     }
 
-    fn change_request(&mut self, changes: RequestChanges) {
-        if let Some(method) = changes.method {
+    /// What filter `at` changes; `head_fields` are kept for the next filter alone.
+    fn change_request(&mut self, at: usize, changes: RequestChanges) {
+        if at + 1 == self.end.slots.0.len() {
+            self.head_fields = None;
+        }
+        changes.headers.apply(&mut self.head.headers, &mut self.head_fields);
+        if let Some(rest) = changes.rest {
+            self.change_rest(*rest);
+        }
+    }
+
+    fn change_rest(&mut self, rest: RestOfRequest) {
+        if let Some(method) = rest.method {
             self.head.method = method;
         }
-        if let Some(path) = changes.path {
+        if let Some(path) = rest.path {
             self.head.uri = path.into();
         }
-        answer::apply(changes.headers, &mut self.head.headers);
-        if let Some(authority) = changes.authority {
+        if let Some(authority) = rest.authority {
             self.head.headers.insert(http::header::HOST, authority);
         }
-        if let Some(name) = changes.upstream {
+        if let Some(name) = rest.upstream {
             self.target = self.end.generation.upstream(&name).map_or(Target::Missing, Target::Chosen);
         }
-        if let Some(timeout) = changes.timeout {
+        if let Some(timeout) = rest.timeout {
             self.deadline = Some(self.end.started + timeout);
         }
-        if let Some(body) = changes.body {
-            self.head.headers.remove(http::header::CONTENT_LENGTH);
+        if let Some(body) = rest.body {
+            self.head.headers.remove(CONTENT_LENGTH);
+            self.head_fields = None;
             self.end.request = Some(RequestSource::replaced(body));
         }
     }
 
-    fn change_response(&mut self, changes: ResponseChanges) {
-        let Reply { head, source, .. } = &mut self.reply;
+    fn change_response(&mut self, at: usize, changes: ResponseChanges) {
+        let Reply { head, fields, source, .. } = &mut self.reply;
         if let Some(status) = changes.status {
             head.status = status;
         }
-        answer::apply(changes.headers, &mut head.headers);
+        if at == 0 {
+            *fields = None;
+        }
+        changes.headers.apply(&mut head.headers, fields);
         if let Some(body) = changes.body {
-            head.headers.remove(http::header::CONTENT_LENGTH);
+            head.headers.remove(CONTENT_LENGTH);
+            *fields = None;
             *source = ResponseSource::Full(body);
         }
     }

@@ -2,120 +2,116 @@
 //!
 //! Sizes are upper bounds, so that the guest is asked for a large enough buffer once.
 
-use http::{HeaderMap, HeaderValue, header::HOST, request, response};
-use meshup_abi::{BodyError, ErrorKind, Overflow, SliceSink, Writer, flag, tag};
+use std::time::Duration;
 
-use super::completion::Summary;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header::HOST, request};
+use meshup_abi::{BodyError, ErrorKind, Event, Overflow, SliceSink, Writer, flag, tag};
+
+use super::{completion::Summary, fields::HeadFields};
 
 /// A message under way into a guest's memory.
 pub(super) type Message<'a, 'b> = Writer<'a, SliceSink<'b>>;
 
-/// The bytes that frame a pair.
-const PAIR: usize = 10;
 /// The bytes of all fields of fixed size, generously.
 const FIXED: usize = 160;
-
-/// Room for a request head.
-pub(super) fn request_size(head: &request::Parts) -> usize {
-    let target = head.uri.path_and_query().map_or(1, |path| path.as_str().len());
-    FIXED + head.method.as_str().len() + target + headers_size(&head.headers)
-}
-
-/// Writes a request head; `host` is told as the authority.
-pub(super) fn write_request(
-    message: &mut Message<'_, '_>,
-    head: &request::Parts,
-    scheme: &str,
-    flags: u32,
-) -> Result<(), Overflow> {
-    message.bytes(tag::METHOD, head.method.as_str().as_bytes())?;
-    message.bytes(tag::SCHEME, scheme.as_bytes())?;
-    message.bytes(tag::AUTHORITY, head.headers.get(HOST).map_or(b"", HeaderValue::as_bytes))?;
-    message.bytes(tag::PATH, head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes())?;
-    message.u32(tag::FLAGS, flags)?;
-    for (name, value) in &head.headers {
-        if *name != HOST {
-            message.pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes())?;
-        }
-    }
-    Ok(())
-}
-
-/// Room for a response head.
-pub(super) fn response_size(head: &response::Parts) -> usize {
-    FIXED + headers_size(&head.headers)
-}
-
-/// Writes a response head; `error` tells that the host made it.
-pub(super) fn write_response(
-    message: &mut Message<'_, '_>,
-    head: &response::Parts,
-    error: Option<ErrorKind>,
-    flags: u32,
-    upstream: Option<std::time::Duration>,
-) -> Result<(), Overflow> {
-    message.u16(tag::STATUS, head.status.as_u16())?;
-    message.u32(tag::FLAGS, flags)?;
-    if let Some(error) = error {
-        message.u32(tag::ERROR, error.code())?;
-    }
-    if let Some(duration) = upstream {
-        message.duration(tag::UPSTREAM_DURATION, duration)?;
-    }
-    write_headers(message, &head.headers)
-}
-
-fn write_headers(message: &mut Message<'_, '_>, headers: &HeaderMap) -> Result<(), Overflow> {
-    for (name, value) in headers {
-        message.pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes())?;
-    }
-    Ok(())
-}
-
-fn headers_size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| PAIR + name.as_str().len() + value.len()).sum()
-}
-
-/// Room for a body.
-pub(super) fn body_size(body: &Result<bytes::Bytes, BodyError>) -> usize {
-    FIXED + body.as_ref().map_or(0, bytes::Bytes::len)
-}
-
-/// Writes a body, or why there is none.
-pub(super) fn write_body(
-    message: &mut Message<'_, '_>,
-    body: &Result<bytes::Bytes, BodyError>,
-) -> Result<(), Overflow> {
-    match body {
-        Ok(content) => message.bytes(tag::DATA, content),
-        Err(error) => message.u32(tag::BODY_ERROR, error.code()),
-    }
-}
 
 /// The answer to a fetch.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub head: response::Parts,
-    pub body: bytes::Bytes,
+    pub status: StatusCode,
+    pub fields: HeadFields,
+    pub body: Bytes,
 }
 
-/// Room for the answer to a fetch.
-pub(super) fn fetched_size(fetched: &Result<Fetched, ErrorKind>) -> usize {
-    fetched.as_ref().map_or(FIXED, |fetched| response_size(&fetched.head) + fetched.body.len())
+/// What a filter is told that it has to answer.
+#[derive(Debug)]
+pub(super) enum Told<'a> {
+    /// `host` is told as the authority.
+    Request {
+        head: &'a request::Parts,
+        fields: &'a HeadFields,
+        scheme: &'a str,
+        flags: u32,
+    },
+    /// `error` tells that the host made it.
+    Response {
+        status: StatusCode,
+        fields: &'a HeadFields,
+        error: Option<ErrorKind>,
+        flags: u32,
+        upstream_duration: Option<Duration>,
+    },
+    Body(Result<&'a Bytes, BodyError>),
+    Fetched(Result<&'a Fetched, ErrorKind>),
+    Slept,
 }
 
-/// Writes the answer to a fetch, or why there is none.
-pub(super) fn write_fetched(
-    message: &mut Message<'_, '_>,
-    fetched: &Result<Fetched, ErrorKind>,
-) -> Result<(), Overflow> {
-    let fetched = match fetched {
-        Ok(fetched) => fetched,
-        Err(error) => return message.u32(tag::ERROR, error.code()),
-    };
-    message.u16(tag::STATUS, fetched.head.status.as_u16())?;
-    write_headers(message, &fetched.head.headers)?;
-    message.bytes(tag::DATA, &fetched.body)
+impl Told<'_> {
+    pub(super) fn event(&self) -> Event {
+        match self {
+            Self::Request { .. } => Event::Request,
+            Self::Response { .. } => Event::Response,
+            Self::Body(_) => Event::Body,
+            Self::Fetched(_) => Event::Fetched,
+            Self::Slept => Event::Slept,
+        }
+    }
+
+    /// Room for the message, bytes.
+    pub(super) fn size(&self) -> usize {
+        let variable = match self {
+            Self::Request { head, fields, .. } => {
+                head.method.as_str().len() + authority(head).len() + target(head).len() + fields.as_bytes().len()
+            }
+            Self::Response { fields, .. } => fields.as_bytes().len(),
+            Self::Body(Ok(body)) => body.len(),
+            Self::Fetched(Ok(fetched)) => fetched.fields.as_bytes().len() + fetched.body.len(),
+            Self::Body(Err(_)) | Self::Fetched(Err(_)) | Self::Slept => 0,
+        };
+        FIXED + variable
+    }
+
+    pub(super) fn write(&self, message: &mut Message<'_, '_>) -> Result<(), Overflow> {
+        match self {
+            Self::Request { head, fields, scheme, flags } => {
+                message.bytes(tag::METHOD, head.method.as_str().as_bytes())?;
+                message.bytes(tag::SCHEME, scheme.as_bytes())?;
+                message.bytes(tag::AUTHORITY, authority(head))?;
+                message.bytes(tag::PATH, target(head).as_bytes())?;
+                message.u32(tag::FLAGS, *flags)?;
+                message.fields(fields.as_bytes())
+            }
+            Self::Response { status, fields, error, flags, upstream_duration } => {
+                message.u16(tag::STATUS, status.as_u16())?;
+                message.u32(tag::FLAGS, *flags)?;
+                if let Some(error) = error {
+                    message.u32(tag::ERROR, error.code())?;
+                }
+                if let Some(duration) = upstream_duration {
+                    message.duration(tag::UPSTREAM_DURATION, *duration)?;
+                }
+                message.fields(fields.as_bytes())
+            }
+            Self::Body(Ok(body)) => message.bytes(tag::DATA, body),
+            Self::Body(Err(error)) => message.u32(tag::BODY_ERROR, error.code()),
+            Self::Fetched(Ok(fetched)) => {
+                message.u16(tag::STATUS, fetched.status.as_u16())?;
+                message.fields(fetched.fields.as_bytes())?;
+                message.bytes(tag::DATA, &fetched.body)
+            }
+            Self::Fetched(Err(error)) => message.u32(tag::ERROR, error.code()),
+            Self::Slept => Ok(()),
+        }
+    }
+}
+
+fn authority(head: &request::Parts) -> &[u8] {
+    head.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
+}
+
+fn target(head: &request::Parts) -> &str {
+    head.uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
 /// Room for a summary.

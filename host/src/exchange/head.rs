@@ -12,7 +12,7 @@ use http::{
 };
 use meshup_abi::{ErrorKind, headers::is_hop_by_hop};
 
-use crate::config::ForwardedHeaders;
+use crate::config::{ForwardedHeaders, ListenerLimits};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -27,6 +27,26 @@ pub(crate) struct Forwarded {
     pub client: HeaderValue,
     /// `http` or `https`.
     pub scheme: &'static str,
+}
+
+/// Holds an HTTP/2 head to the limits; HTTP/1 is held to them by its parser. Sizes are as they stand in HTTP/1.
+///
+/// # Errors
+/// [`ErrorKind::UriTooLong`] when the target alone is over the limit, [`ErrorKind::HeadersTooLarge`].
+pub(crate) fn check_size(head: &Parts, limits: &ListenerLimits) -> Result<(), ErrorKind> {
+    /// `: ` and CR LF.
+    const AROUND_FIELD: usize = 4;
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > limits.max_header_bytes {
+        return Err(ErrorKind::UriTooLong);
+    }
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + AROUND_FIELD;
+    let bytes: usize = target + head.headers.iter().map(field).sum::<usize>();
+    let fits = bytes <= limits.max_header_bytes && head.headers.len() <= limits.max_headers;
+    if fits { Ok(()) } else { Err(ErrorKind::HeadersTooLarge) }
 }
 
 /// Brings a client's request into the inner form.

@@ -16,6 +16,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::BadRequest | ErrorKind::ClientAbort => StatusCode::BAD_REQUEST,
         ErrorKind::NoRoute => StatusCode::NOT_FOUND,
         ErrorKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::UriTooLong => StatusCode::URI_TOO_LONG,
         ErrorKind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         ErrorKind::Reset | ErrorKind::BadResponse | ErrorKind::ReplayLimit | ErrorKind::NoDestination => {
             StatusCode::BAD_GATEWAY
@@ -44,6 +45,7 @@ fn explanation(kind: ErrorKind) -> &'static str {
         ErrorKind::NoRoute => "no route matches the request",
         ErrorKind::BadRequest => "the request is not valid",
         ErrorKind::BodyTooLarge => "the request body is too large",
+        ErrorKind::UriTooLong => "the request's target is too long",
         ErrorKind::HeadersTooLarge => "the request's headers are too large",
         ErrorKind::NoDestination => "the connection has no destination but the proxy itself",
         ErrorKind::LimitExceeded => "the exchange needs more work than it may",

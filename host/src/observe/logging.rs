@@ -22,6 +22,8 @@ use tracing_subscriber::{
     },
 };
 
+use super::json_line::{DATA, JsonLine};
+
 /// Before the second and further lines of a message.
 const INDENT: &str = "\n    ";
 
@@ -101,7 +103,7 @@ where
             let coloured = coloured(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
             Box::new(builder.with_ansi(coloured).fmt_fields(fields).finish())
         }
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+        LogFormat::Json => Box::new(builder.event_format(JsonLine).finish()),
     }
 }
 
@@ -111,7 +113,7 @@ fn coloured(terminal: bool, no_color: Option<&OsStr>) -> bool {
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    if field.name() == "message" {
+    if field.name() == "message" || field.name() == DATA {
         return write!(Printable { writer, newline: INDENT }, "{value:?}");
     }
     write!(writer, "{}=", field.name())?;
@@ -195,6 +197,17 @@ mod tests {
     fn colours_are_for_terminals_whose_user_wants_them() {
         assert!(coloured(true, None) && coloured(true, Some("".as_ref())));
         assert!(!coloured(true, Some("1".as_ref())) && !coloured(false, None));
+    }
+
+    #[test]
+    fn an_object_is_not_put_into_a_string() {
+        let object = "{\"status\":200,\"path\":\"/\\u001b\"}";
+        let log = || tracing::info!(data = %object, filter = "telemetry", suppressed = Some(3_u64), lost = None::<u64>);
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, log)).unwrap();
+        assert_eq!((&line["data"]["status"], &line["data"]["path"]), (&200.into(), &"/\u{1b}".into()));
+        assert_eq!((&line["level"], &line["suppressed"], line.get("lost")), (&"INFO".into(), &3.into(), None));
+        let text = logged(LogFormat::Text, log);
+        assert!(text.ends_with(&format!(" INFO {object} filter=\"telemetry\" suppressed=3\n")), "{text}");
     }
 
     #[test]

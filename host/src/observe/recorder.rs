@@ -54,6 +54,7 @@ fn describe() {
     describe_counter!("meshup_reloads_total", "Reloads, by result");
     describe_gauge!("meshup_generation", "The configuration generation in service");
     describe_gauge!("meshup_connections_active", "Client connections");
+    describe_counter!("meshup_tls_handshake_failures_total", "TLS handshakes of clients that failed");
     describe_counter!("meshup_accept_errors_total", "Times that descriptors or memory were used up at an accept");
 }
 

@@ -3,7 +3,7 @@
 //! **Invariant:** every filter gets its module or the [`Problem`] with it, whatever became of the others.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::Read,
     num::NonZero,
@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Diagnostic, Location, ModuleSource},
+    config::{Diagnostic, Filter, Location, ModuleSource},
     wasm::{MAX_MODULE_BYTES, Module, Priority, Runtime},
 };
 
@@ -45,11 +45,15 @@ impl Problem {
 }
 
 /// The modules of all filters, in the order of the filters.
-pub(super) fn load(runtime: &Runtime, config: &Config, priority: Priority) -> Vec<Result<Arc<Module>, Problem>> {
-    let sources: BTreeSet<_> = config.filters.values().map(|filter| &filter.module).collect();
+pub(super) fn load(
+    runtime: &Runtime,
+    filters: &BTreeMap<Arc<str>, Filter>,
+    priority: Priority,
+) -> Vec<Result<Arc<Module>, Problem>> {
+    let sources: BTreeSet<_> = filters.values().map(|filter| &filter.module).collect();
     let loaded = load_all(runtime, &Vec::from_iter(sources), priority);
     let module = |source| loaded.get(source).cloned().unwrap_or_else(|| load_one(runtime, source, priority));
-    config.filters.values().map(|filter| module(&filter.module)).collect()
+    filters.values().map(|filter| module(&filter.module)).collect()
 }
 
 /// As many at a time as there are processors.

@@ -3,29 +3,36 @@
 //! **Invariant:** a connection is closed only after a response that announced it, or when no exchange is under way.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell},
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch};
+use tokio::{net::TcpStream, sync::watch, time::Sleep};
 
 use super::{
+    BoundListener, TlsSession,
+    aside::Aside,
     destination,
     guard::{Guard, Guarded},
+    parser_answer::{Answering, is_bare},
     preface::Beginning,
+    tls::{Alpn, Tls},
 };
 use crate::{
     body::ResponseBody,
     config,
     exchange::{self, Forwarded},
     local::LocalExecutor,
+    transport::Transport,
     worker::{ConnectionCount, Worker},
 };
 
@@ -34,6 +41,9 @@ const DRAIN_GRACE: Duration = Duration::from_millis(1000);
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 200;
+/// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
+/// HTTP/2 library answers with a bare 431.
+const READ_HEADS: usize = 2;
 
 /// One client connection.
 #[derive(Debug)]
@@ -46,11 +56,15 @@ pub(crate) struct Connection {
     /// Where the client meant to go, if that is known and not here.
     pub destination: Option<SocketAddr>,
     pub forwarded: Forwarded,
+    /// What the TLS handshake told, once there was one.
+    pub tls: OnceCell<Arc<TlsSession>>,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
     exchanges: Cell<u32>,
     idle_since: Cell<Instant>,
     head_since: Rc<Cell<Option<Instant>>>,
+    /// The latest response looks like one that the parser makes.
+    pub(super) answered_barely: Cell<bool>,
     _count: ConnectionCount,
 }
 
@@ -107,6 +121,9 @@ impl Connection {
         let active = ActiveExchange::new(&self);
         let http1 = request.version() != Version::HTTP_2;
         let mut response = exchange::serve(&self, request).await;
+        if is_bare(&response) {
+            self.answered_barely.set(true);
+        }
         response.body_mut().hold(active);
         if self.closing.get() && http1 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -118,23 +135,24 @@ impl Connection {
 /// Serves a connection in a task of its own.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
-    listener: Arc<config::Listener>,
+    listener: &BoundListener,
     stream: TcpStream,
     client: SocketAddr,
     closing: watch::Receiver<bool>,
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let destination = listener.transparent.then(|| destination::original(&stream, local)).flatten();
+    let destination = listener.settings.transparent.then(|| destination::original(&stream, local)).flatten();
     let address = HeaderValue::from_str(&client.ip().to_string());
     let connection = Rc::new(Connection {
         worker: worker.clone(),
         forwarded: Forwarded {
-            policy: listener.forwarded_headers,
+            policy: listener.settings.forwarded_headers,
             client: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: "http",
+            scheme: if listener.tls.is_some() { "https" } else { "http" },
         },
-        listener,
+        tls: OnceCell::new(),
+        listener: listener.settings.clone(),
         client,
         local: destination.unwrap_or(local),
         destination,
@@ -142,24 +160,55 @@ pub(super) fn spawn(
         exchanges: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
         head_since: Rc::default(),
+        answered_barely: Cell::new(false),
         _count: worker.count_connection(),
     });
-    tokio::task::spawn_local(serve(connection, stream, closing));
+    tokio::task::spawn_local(serve(connection, stream, listener.tls.clone(), closing));
 }
 
-async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let beginning = tokio::select! {
+async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tls>>, closing: watch::Receiver<bool>) {
+    let begun = tokio::select! {
         biased;
-        beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
+        begun = begin(&connection, stream, tls) => begun,
         () = grace_over(closing.clone()) => return,
     };
-    let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
-    if beginning.is_http2() {
+    let Some((stream, beginning, alpn)) = begun else { return };
+    if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
         let io = Guarded::new(stream, beginning, None, connection.head_since.clone());
         http2(connection, io, closing).await;
     } else {
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.head_since.clone());
         http1(connection, io, closing).await;
+    }
+}
+
+/// Shakes hands, where there is TLS, and reads the first bytes of what the client asks for; `None` when it does not.
+async fn begin(
+    connection: &Connection,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+) -> Option<(Transport, Beginning, Option<Alpn>)> {
+    let (mut stream, alpn) = match tls {
+        None => (Transport::Clear(stream), None),
+        // Boxed: a handshake's state is large, and most of a connection's life comes after it.
+        Some(tls) => Box::pin(handshake(connection, stream, tls)).await?,
+    };
+    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await.ok()?;
+    (!beginning.is_empty()).then_some((stream, beginning, alpn))
+}
+
+async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) -> Option<(Transport, Option<Alpn>)> {
+    match tls.accept(stream, connection.listener.limits.header_timeout).await {
+        Ok((stream, session, alpn)) => {
+            let _ = connection.tls.set(session);
+            Some((stream, alpn))
+        }
+        Err(error) => {
+            connection.worker.metrics.handshake_failures.increment(1);
+            let listener = &*connection.listener.name;
+            tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
+            None
+        }
     }
 }
 
@@ -169,13 +218,13 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request));
     let served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
     let mut served = pin!(served);
     drive(&connection, served.as_mut(), closing, |connection, served| {
         if connection.closing.replace(true) {
@@ -185,7 +234,7 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     .await;
 }
 
-async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request));
     let served = conn::http2::Builder::new(LocalExecutor)
@@ -193,10 +242,19 @@ async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
     drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;
+}
+
+/// What is to become of a connection, seen from beside it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// The next response announces the end; a second time, its grace is over.
+    Close,
+    /// It ends now.
+    End,
 }
 
 /// Serves until the connection ends, its time is up, or the drain ends it. `end` is called once when the drain begins
@@ -204,52 +262,72 @@ async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
 async fn drive<C>(
     connection: &Connection,
     mut served: Pin<&mut C>,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
     end: impl Fn(&Connection, Pin<&mut C>),
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
     let limits = &connection.listener.limits;
-    let mut timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
-    let mut ending = false;
+    let timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
+    let mut fates = Fates { connection, closing, timer, ending: false };
+    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
     loop {
-        tokio::select! {
-            biased;
-            result = served.as_mut() => {
+        let mut fate = pin!(fates.next());
+        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
+        });
+        match fate.await {
+            Err(result) => {
                 if let Err(error) = result {
                     tracing::debug!(client = %connection.client, %error, "connection ended");
                 }
                 return;
             }
-            _ = closing.wait_for(|closing| *closing), if !ending => {
-                ending = true;
-                end(connection, served.as_mut());
-                timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-            }
-            () = timer.as_mut() => match connection.due(Instant::now()) {
-                Due::Head => {
-                    tracing::debug!(client = %connection.client, "request head took too long");
-                    return;
-                }
-                _ if ending => {
-                    end(connection, served.as_mut());
-                    timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                }
-                Due::Idle => end_idle(connection, &end, served.as_mut(), &mut ending),
-                Due::At(next) => timer.as_mut().reset(next.into()),
-            },
+            Ok(Fate::End) => return,
+            Ok(Fate::Close) => end(connection, served.as_mut()),
         }
+        aside.ring();
     }
 }
 
-/// Ends a connection that nobody uses.
-fn end_idle<C>(
-    connection: &Connection,
-    end: &impl Fn(&Connection, Pin<&mut C>),
-    mut served: Pin<&mut C>,
-    ending: &mut bool,
-) {
-    connection.closing.set(true);
-    *ending = true;
-    end(connection, served.as_mut());
+/// The fates of one connection: its timer, and the drain.
+struct Fates<'a> {
+    connection: &'a Connection,
+    closing: watch::Receiver<bool>,
+    timer: Pin<&'a mut Sleep>,
+    ending: bool,
+}
+
+impl Fates<'_> {
+    /// The next one.
+    async fn next(&mut self) -> Fate {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.closing.wait_for(|closing| *closing), if !self.ending => {
+                    self.ending = true;
+                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                    return Fate::Close;
+                }
+                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
+                    Due::Head => {
+                        tracing::debug!(client = %self.connection.client, "request head took too long");
+                        return Fate::End;
+                    }
+                    _ if self.ending => {
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::Idle => {
+                        self.ending = true;
+                        self.connection.closing.set(true);
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::At(next) => self.timer.as_mut().reset(next.into()),
+                },
+            }
+        }
+    }
 }

@@ -74,11 +74,13 @@ pub(super) struct Guard {
     chunked: bool,
     /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
+    /// Length of the latest request line.
+    request_line: usize,
 }
 
 impl Guard {
     pub(super) fn new() -> Self {
-        Self { state: State::Start, content_length: None, chunked: false, line: Vec::new() }
+        Self { state: State::Start, content_length: None, chunked: false, line: Vec::new(), request_line: 0 }
     }
 
     /// Why the connection's last message was refused, if it was.
@@ -92,6 +94,11 @@ impl Guard {
     /// Whether the stream stands within a request head.
     fn in_head(&self) -> bool {
         self.state == State::Fields || (self.state == State::Start && !self.line.is_empty())
+    }
+
+    /// The length of the request line that came last, or of what has come of it.
+    fn request_line(&self) -> usize {
+        if self.state == State::Start { self.request_line.max(self.line.len()) } else { self.request_line }
     }
 
     /// Follows newly read bytes; overwrites what must not reach the parser.
@@ -177,6 +184,7 @@ impl Guard {
             State::Start => {
                 self.content_length = None;
                 self.chunked = false;
+                self.request_line = line.len();
                 self.state = State::Fields;
             }
             State::Fields if line.is_empty() => self.head_ended(),
@@ -280,6 +288,11 @@ impl<S> Guarded<S> {
     /// Whether the guard refused a message.
     fn is_refused(&self) -> bool {
         self.guard.as_ref().is_some_and(|guard| guard.refused().is_some())
+    }
+
+    /// The length of the request line that came last, or of what has come of it.
+    pub(super) fn request_line(&self) -> usize {
+        self.guard.as_ref().map_or(0, Guard::request_line)
     }
 
     fn inspect(&mut self, bytes: &mut [u8]) {

@@ -41,7 +41,7 @@ impl Destinations {
             let idle = endpoints.iter().find(|(_, endpoint)| endpoint.active() == 0).map(|(address, _)| *address);
             endpoints.remove(&idle.ok_or(ErrorKind::Overloaded)?);
         }
-        let key = EndpointKey { address, settings: self.settings };
+        let key = EndpointKey { address, settings: self.settings.clone() };
         let endpoint = Rc::new(Endpoint::new(key, self.workers));
         endpoints.insert(address, endpoint.clone());
         Ok(endpoint)
@@ -71,6 +71,7 @@ mod tests {
     fn destinations() -> Destinations {
         let settings = Settings {
             protocol: Protocol::Http1,
+            tls: None,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             max_connections: 1,

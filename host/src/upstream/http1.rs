@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
-    spare::Spare,
+    spare::{Record, Recorded},
 };
 use crate::body::{RequestBody, RequestSource};
 
@@ -32,14 +32,27 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     since: Instant,
+}
+
+/// The near end of a connection.
+#[derive(Debug)]
+struct Sender {
+    requests: SendRequest<RequestBody>,
+    record: Rc<Record>,
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
 }
 
 /// A connection taken from the pool, or new to it.
 #[derive(Debug)]
 struct Taken {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     reused: bool,
 }
 
@@ -47,7 +60,7 @@ struct Taken {
 #[derive(Debug)]
 pub(super) struct Held {
     pool: Rc<Pool>,
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     request: Option<Rc<RequestSource>>,
 }
 
@@ -98,8 +111,8 @@ impl Pool {
             let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
             *request.version_mut() = Version::HTTP_11;
             frame(&mut request);
-            let spare = if taken.reused { Spare::of(&request) } else { None };
-            let mut error = match taken.sender.try_send_request(request).await {
+            taken.sender.record.begin(&request);
+            let mut error = match taken.sender.requests.try_send_request(request).await {
                 Ok(response) => {
                     let held = Held { pool: self.clone(), sender: taken.sender, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
@@ -107,7 +120,10 @@ impl Pool {
                 Err(error) => error,
             };
             let kind = super::error_kind(error.error(), source.as_ref());
-            *outgoing = error.take_message().or_else(|| spare.filter(|_| kind == ErrorKind::Reset)?.request());
+            *outgoing = error.take_message();
+            if outgoing.is_none() && taken.reused && kind == ErrorKind::Reset {
+                *outgoing = taken.sender.record.request();
+            }
             if !taken.reused || outgoing.is_none() {
                 return Err(kind);
             }
@@ -151,11 +167,12 @@ impl Pool {
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
         let slot = Slot::take(self);
+        let record = Rc::<Record>::default();
         let opened = async {
-            let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
-            Builder::new().handshake(io).await.map_err(std::io::Error::other)
+            let io = connect::connect(&self.key).await?;
+            Builder::new().handshake(Recorded::new(io, record.clone())).await.map_err(std::io::Error::other)
         };
-        let (sender, connection) = opened.await.map_err(|error| {
+        let (requests, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);
             ErrorKind::ConnectFailure
         })?;
@@ -165,7 +182,7 @@ impl Pool {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Taken { sender, reused: false })
+        Ok(Taken { sender: Sender { requests, record }, reused: false })
     }
 
     fn wake_one(&self) {

@@ -1,53 +1,135 @@
-//! A request kept in case its connection proves stale: flat, because it is made for most requests and read for hardly
-//! any.
+//! A request kept in case its connection proves stale: the bytes that were written, because that is one copy per request,
+//! and they are read again for hardly any.
+//!
+//! **Invariant:** what is sent again is what was sent, and it is only sent again when that does no harm.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use meshup_abi::{Fields, Writer, tag};
+use std::{
+    cell::{Cell, RefCell},
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use http::{Method, Request};
+use hyper::rt::{Read, ReadBufCursor, Write};
 
 use crate::body::RequestBody;
 
-/// Room for the headers of most requests.
-const CAPACITY: usize = 1024;
+/// A longer head is not kept.
+const MAX_BYTES: usize = 64 * 1024;
+/// Fields of a head that is read again; the proxy has added some to the client's.
+const MAX_FIELDS: usize = 512;
 
-/// A request without a body that may be sent twice.
-#[derive(Debug)]
-pub(super) struct Spare {
-    method: Method,
-    uri: Uri,
-    fields: Vec<u8>,
+/// Whether sending a request again does no harm: it has no body and its method is idempotent (RFC 9110 section 9.2.2).
+fn may_be_sent_again(request: &Request<RequestBody>) -> bool {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    idempotent && matches!(request.body(), RequestBody::Empty)
 }
 
-impl Spare {
-    /// Keeps a request, if sending it again does no harm: it has no body and its method is idempotent (RFC 9110 section
-    /// 9.2.2).
-    pub(super) fn of(request: &Request<RequestBody>) -> Option<Self> {
-        let idempotent = matches!(
-            *request.method(),
-            Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
-        );
-        if !idempotent || !matches!(request.body(), RequestBody::Empty) {
-            return None;
-        }
-        let mut fields = Vec::with_capacity(CAPACITY);
-        let mut writer = Writer::new(&mut fields);
-        for (name, value) in request.headers() {
-            writer.pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes()).ok()?;
-        }
-        Some(Self { method: request.method().clone(), uri: request.uri().clone(), fields })
+/// What was written on a connection since its last request began.
+#[derive(Debug, Default)]
+pub(super) struct Record {
+    keeps: Cell<bool>,
+    written: Cell<usize>,
+    bytes: RefCell<Vec<u8>>,
+}
+
+impl Record {
+    /// A request is about to be written: it is kept if it may be sent again.
+    pub(super) fn begin(&self, request: &Request<RequestBody>) {
+        self.keeps.set(may_be_sent_again(request));
+        self.written.set(0);
+        self.bytes.borrow_mut().clear();
     }
 
-    /// The request again.
-    pub(super) fn request(self) -> Option<Request<RequestBody>> {
-        let mut headers = HeaderMap::new();
-        for field in Fields::new(&self.fields) {
-            let (name, value) = field.ok()?.pair().ok()?;
-            headers.append(HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?);
+    /// The request once more, if it was kept.
+    pub(super) fn request(&self) -> Option<Request<RequestBody>> {
+        if self.keeps.get() { parse(&self.bytes.borrow()) } else { None }
+    }
+
+    /// What is offered counts, not only what is taken: a dead connection takes nothing.
+    fn offer<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) {
+        if !self.keeps.get() {
+            return;
         }
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = headers;
-        Some(request)
+        let mut bytes = self.bytes.borrow_mut();
+        bytes.truncate(self.written.get());
+        for part in parts {
+            bytes.extend_from_slice(part);
+        }
+        self.keeps.set(bytes.len() <= MAX_BYTES);
+    }
+
+    fn taken(&self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written {
+            self.written.set(self.written.get() + count);
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<Request<RequestBody>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut head = httparse::Request::new(&mut fields);
+    if head.parse(bytes).ok()?.is_partial() {
+        return None;
+    }
+    let request = Request::builder().method(head.method?).uri(head.path?);
+    let request = head.headers.iter().fold(request, |request, field| request.header(field.name, field.value));
+    request.body(RequestBody::Empty).ok()
+}
+
+/// A connection whose writing is recorded.
+#[derive(Debug)]
+pub(super) struct Recorded<T> {
+    io: T,
+    record: Rc<Record>,
+}
+
+impl<T> Recorded<T> {
+    pub(super) fn new(io: T, record: Rc<Record>) -> Self {
+        Self { io, record }
+    }
+}
+
+impl<T: Read + Unpin> Read for Recorded<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<T: Write + Unpin> Write for Recorded<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.record.offer(std::iter::once(buf));
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.record.taken(&written);
+        written
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.record.offer(bufs.iter().map(|buf| &**buf));
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.record.taken(&written);
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -55,23 +137,48 @@ impl Spare {
 mod tests {
     use super::*;
 
+    const HEAD: &[u8] = b"GET /a?b HTTP/1.1\r\nx-one: 1\r\nx-one: 2\r\naccept: */*\r\n\r\n";
+
     fn request(method: &str, body: RequestBody) -> Request<RequestBody> {
         let request = Request::builder().method(method).uri("/a?b").header("x-one", "1").header("x-one", "2");
         request.header("accept", "*/*").body(body).expect("a valid request")
     }
 
+    fn offer(record: &Record, bytes: &[u8]) {
+        record.offer(std::iter::once(bytes));
+    }
+
     #[test]
     fn what_is_kept_is_what_was_sent() {
-        let sent = request("GET", RequestBody::Empty);
-        let again = Spare::of(&sent).and_then(Spare::request).expect("a GET may be sent again");
-        assert_eq!(again.method(), sent.method());
-        assert_eq!(again.uri(), sent.uri());
-        assert_eq!(again.headers(), sent.headers());
+        let (record, sent) = (Record::default(), request("GET", RequestBody::Empty));
+        for _ in 0..2 {
+            record.begin(&sent);
+            let (first, rest) = HEAD.split_at(20);
+            offer(&record, HEAD);
+            record.taken(&Poll::Ready(Ok(first.len())));
+            offer(&record, rest);
+            let again = record.request().expect("a GET may be sent again");
+            assert_eq!((again.method(), again.uri()), (sent.method(), sent.uri()));
+            assert_eq!(again.headers(), sent.headers());
+        }
     }
 
     #[test]
     fn what_might_do_harm_is_not_kept() {
-        assert!(Spare::of(&request("POST", RequestBody::Empty)).is_none());
-        assert!(Spare::of(&request("PUT", RequestBody::Full("x".into()))).is_none());
+        for sent in [request("POST", RequestBody::Empty), request("PUT", RequestBody::Full("x".into()))] {
+            let record = Record::default();
+            record.begin(&sent);
+            offer(&record, HEAD);
+            assert!(record.request().is_none());
+        }
+    }
+
+    #[test]
+    fn what_was_not_written_or_is_too_long_is_not_kept() {
+        let record = Record::default();
+        record.begin(&request("GET", RequestBody::Empty));
+        assert!(record.request().is_none());
+        offer(&record, &vec![b'a'; MAX_BYTES + 1]);
+        assert!(record.request().is_none());
     }
 }

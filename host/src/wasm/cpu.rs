@@ -91,11 +91,13 @@ pub(super) struct CpuBudget {
     limit: Duration,
     /// The thread's CPU time at the first look, within a tick of the call's start.
     started: Option<Duration>,
+    /// What the call had used at the latest look.
+    used: Duration,
 }
 
 impl CpuBudget {
     pub(super) fn new(limit: Duration) -> Self {
-        Self { limit, started: None }
+        Self { limit, started: None, used: Duration::ZERO }
     }
 
     /// A new call begins, with the whole budget.
@@ -113,16 +115,22 @@ impl CpuBudget {
         self.limit
     }
 
+    /// What the call had used when it was last looked at.
+    pub(super) fn used(&self) -> Duration {
+        self.used
+    }
+
     /// Whether the call has used up its budget.
     pub(super) fn is_spent(&mut self) -> bool {
         // A clock that cannot be read would let a guest loop for ever.
         let Some(now) = thread_cpu_time() else { return true };
         let started = *self.started.get_or_insert(now);
-        now.saturating_sub(started) >= self.limit
+        self.used = now.saturating_sub(started);
+        self.used >= self.limit
     }
 }
 
-fn thread_cpu_time() -> Option<Duration> {
+pub(super) fn thread_cpu_time() -> Option<Duration> {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).ok()
 }
 

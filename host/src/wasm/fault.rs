@@ -26,10 +26,12 @@ pub enum FaultCause {
         message: String,
     },
     /// One call used more CPU time than `limits.cpu_per_call`, or than the setup of an instance may.
-    #[error("CPU limit of {limit:?} per call exceeded")]
+    #[error("CPU limit of {limit:?} per call exceeded: it used {used:.1?}")]
     CpuLimit {
         /// The limit.
         limit: Duration,
+        /// What was used when the call was ended.
+        used: Duration,
     },
     /// The guest wanted more memory than `limits.memory` and could not go on without.
     #[error("memory limit of {} exceeded", Size(*limit))]
@@ -160,8 +162,11 @@ mod tests {
     fn messages_name_the_filter_and_the_limit() {
         let fault = Fault { filter: "auth".into(), cause: FaultCause::MemoryLimit { limit: 16 << 20 } };
         assert_eq!(fault.to_string(), "filter \"auth\": memory limit of 16 MiB exceeded");
-        let fault = Fault { filter: "auth".into(), cause: FaultCause::CpuLimit { limit: Duration::from_millis(10) } };
-        assert_eq!(fault.to_string(), "filter \"auth\": CPU limit of 10ms per call exceeded");
+        let fault = Fault {
+            filter: "auth".into(),
+            cause: FaultCause::CpuLimit { limit: Duration::from_millis(10), used: Duration::from_micros(10_250) },
+        };
+        assert_eq!(fault.to_string(), "filter \"auth\": CPU limit of 10ms per call exceeded: it used 10.2ms");
         assert_eq!(Size(1000).to_string(), "1000 bytes");
         assert_eq!(Size(64 << 10).to_string(), "64 KiB");
     }

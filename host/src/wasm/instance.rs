@@ -25,6 +25,8 @@ pub(super) struct Instance {
     memory: Memory,
     buffer: TypedFunc<u32, u32>,
     on_event: TypedFunc<(u32, u32, u32), u64>,
+    /// Where the guest said that it takes the next message.
+    next_message: Option<Region>,
 }
 
 /// What to call `on_event` with.
@@ -45,7 +47,7 @@ impl Instance {
         store.data_mut().memory = Some(memory);
         let buffer = function(&mut store, instance, &exports.buffer)?;
         let on_event = function(&mut store, instance, &exports.on_event)?;
-        Ok((Self { store, memory, buffer, on_event }, instance))
+        Ok((Self { store, memory, buffer, on_event, next_message: None }, instance))
     }
 
     /// The ABI version that the module tells.
@@ -92,7 +94,11 @@ impl Instance {
         let len = self.send(size, write)?;
         let packed =
             self.on_event.call(&mut self.store, (exchange, event.code(), len)).map_err(|error| self.cause(&error))?;
-        let answer = if matches!(event, Event::End | Event::Cancelled) { &[] } else { self.answer(packed)? };
+        if matches!(event, Event::End | Event::Cancelled) {
+            return read(&[]).map_err(FaultCause::malformed);
+        }
+        let answer = Region::unpack(packed).of(self.memory.data(&self.store))?;
+        self.next_message = Fields::next_buffer(answer).map(|(address, len)| Region::new(address, len));
         read(answer).map_err(FaultCause::malformed)
     }
 
@@ -116,7 +122,10 @@ impl Instance {
         write: impl FnOnce(&mut Writer<'_, SliceSink<'_>>) -> Result<(), Overflow>,
     ) -> Result<u32, FaultCause> {
         let size = u32::try_from(size).map_err(|_| self.too_large())?;
-        let address = self.buffer.call(&mut self.store, size).map_err(|error| self.cause(&error))?;
+        let address = match self.next_message.take() {
+            Some(room) if room.len >= size => room.address,
+            _ => self.buffer.call(&mut self.store, size).map_err(|error| self.cause(&error))?,
+        };
         let mut sink = SliceSink::new(Region::new(address, size).of_mut(self.memory.data_mut(&mut self.store))?);
         write(&mut Writer::new(&mut sink)).map_err(FaultCause::malformed)?;
         // At most `size`, which is a u32.
@@ -186,7 +195,7 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> FaultCause {
         return (*error).into();
     }
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit() },
+        Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit(), used: guest.cpu.used() },
         Some(Trap::StackOverflow) => FaultCause::StackOverflow,
         _ if guest.memory_limit.refused() => FaultCause::MemoryLimit { limit: guest.memory_limit.bytes() },
         Some(trap) => FaultCause::Trap { message: describe_trap(*trap, error) },

@@ -16,11 +16,9 @@ use crate::support::{
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: origin\r\n\r\nok";
 
 /// A proxy whose only route goes through one bundled filter.
-/// What the filter does is the matter here: a machine that takes its time over the first call is no fault.
-fn proxy(origin: &Origin, name: &str, config: &str) -> Proxy {
+pub(crate) fn proxy(origin: &Origin, name: &str, config: &str) -> Proxy {
     Proxy::start(&format!(
-        "{ROUTE}filters = [\"{name}\"]\n[filters.{name}]\nmodule = \"builtin:{name}\"\nlimits = {{ cpu_per_call = \"2s\" }}\n\
-         [filters.{name}.config]\n{config}\n{}",
+        "{ROUTE}filters = [\"{name}\"]\n[filters.{name}]\nmodule = \"builtin:{name}\"\n[filters.{name}.config]\n{config}\n{}",
         upstream("origin", Protocol::Http1, &[origin.address])
     ))
 }

@@ -8,6 +8,7 @@ mod filter;
 mod origin;
 mod process;
 mod proxy;
+pub(crate) mod tls;
 mod wait;
 mod wire;
 

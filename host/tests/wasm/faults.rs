@@ -82,7 +82,8 @@ fn a_loop_ends_soon_after_the_budget() {
     let worker_filter = Guest::on_event(LOOP).worker_filter(&runtime());
     let began = Instant::now();
     let fault = exchange(&worker_filter).unwrap_err();
-    assert_eq!(fault.cause, FaultCause::CpuLimit { limit: LIMITS.cpu_per_call });
+    let FaultCause::CpuLimit { limit, used } = fault.cause else { panic!("{fault}") };
+    assert!(limit == LIMITS.cpu_per_call && used >= limit, "{fault}");
     // The promise is 10 ms more than the budget, of CPU time; this is wall-clock time on a busy machine.
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
@@ -117,10 +118,16 @@ fn one_long_host_call_ends_too() {
 #[test]
 fn loops_in_configure_and_in_start_end() {
     let error = Guest { configure: LOOP, ..Guest::default() }.filter(&runtime()).unwrap_err();
-    assert_eq!(error.to_string(), "filter \"test\": CPU limit of 500ms per call exceeded");
+    assert!(
+        error.to_string().starts_with("filter \"test\": CPU limit of 500ms per call exceeded: it used "),
+        "{error}"
+    );
     let start = Guest { rest: "(func $start (loop $forever (br $forever))) (start $start)", ..Guest::default() };
     let error = start.load(&runtime()).unwrap_err();
-    assert_eq!(error.to_string(), "it fails when it is started: CPU limit of 500ms per call exceeded");
+    assert!(
+        error.to_string().starts_with("it fails when it is started: CPU limit of 500ms per call exceeded"),
+        "{error}"
+    );
     let version = Guest { version: "(loop $forever (br $forever)) (i32.const 1)", ..Guest::default() };
     assert!(version.load(&runtime()).is_err());
 }

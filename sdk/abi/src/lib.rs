@@ -134,6 +134,8 @@ pub const fn unpack(packed: u64) -> (u32, u32) {
 /// The tags of fields. "pair" payloads are `name_len: u32, name, value`; integers are little-endian; durations are
 /// `u64` microseconds; texts are UTF-8.
 pub mod tag {
+    /// Nothing any more: what stood there was taken away.
+    pub const NONE: u16 = 0;
     /// Bytes: the request method.
     pub const METHOD: u16 = 1;
     /// Bytes: `http` or `https`, the scheme the client used.
@@ -188,6 +190,9 @@ pub mod tag {
     pub const REFUSED: u16 = 26;
     /// Duration, Response and End: from the start of the exchange until the upstream's response head.
     pub const UPSTREAM_DURATION: u16 = 27;
+    /// `u64`, answers only, as their first field: [`pack`](crate::pack)ed address and capacity of a buffer that takes the
+    /// next message, if it fits, without a call of [`export::BUFFER`](crate::export::BUFFER).
+    pub const BUFFER: u16 = 28;
 }
 
 /// Bits of a [`tag::FLAGS`] field.

@@ -124,6 +124,15 @@ impl<'a, S: Sink> Writer<'a, S> {
         self.sink.put([&head, name, value])
     }
 
+    /// Fields that another writer wrote.
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn fields(&mut self, fields: &[u8]) -> Result<(), Overflow> {
+        self.sink.put([fields])
+    }
+
     /// A 16-bit field.
     ///
     /// # Errors
@@ -292,14 +301,22 @@ impl<'a> Fields<'a> {
         Self { rest: message, offset: 0 }
     }
 
-    /// The verdict and the fields of an answer message.
+    /// Blanks the field that begins at byte `at` of `message`: readers pass over it.
+    pub fn blank(message: &mut [u8], at: usize) {
+        if let Some(tag) = message.get_mut(at..).and_then(|field| field.first_chunk_mut::<2>()) {
+            *tag = crate::tag::NONE.to_le_bytes();
+        }
+    }
+
+    /// The verdict and the fields of an answer message, without the buffer that it offers.
     ///
     /// # Errors
     /// [`Malformed`] when the message is shorter than a verdict or the verdict is unknown.
     pub fn of_answer(message: &'a [u8]) -> Result<(crate::Verdict, Self), Malformed> {
         let (code, rest) = message.split_first_chunk::<4>().ok_or(Malformed::Truncated { offset: 0 })?;
         let verdict = crate::Verdict::try_from(u32::from_le_bytes(*code))?;
-        Ok((verdict, Self { rest, offset: 4 }))
+        let offer = if Self::next_buffer(message).is_some() { FIELD_HEADER + size_of::<u64>() } else { 0 };
+        Ok((verdict, Self { rest: rest.get(offer..).unwrap_or_default(), offset: 4 + offer }))
     }
 }
 
@@ -325,7 +342,38 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The length in bytes of the field at the start of `fields`, and whether it is a pair with that tag and name.
+    #[inline]
+    #[must_use]
+    pub fn skip(fields: &[u8], tag: u16, name: &[u8]) -> Option<(usize, bool)> {
+        let (head, rest) = fields.split_first_chunk::<FIELD_HEADER>()?;
+        let [tag_low, tag_high, a, b, c, d] = *head;
+        let len = FIELD_HEADER + u32::from_le_bytes([a, b, c, d]) as usize;
+        let has_name = |rest: &[u8]| {
+            let (name_len, rest) = rest.split_first_chunk().unwrap_or((&[0; PAIR_HEADER], &[]));
+            u32::from_le_bytes(*name_len) as usize == name.len() && rest.get(..name.len()) == Some(name)
+        };
+        Some((len, u16::from_le_bytes([tag_low, tag_high]) == tag && has_name(rest)))
+    }
+
+    /// The fields that are still to come.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Where an answer says that the next message may be written: address and capacity of its first field, a
+    /// [`tag::BUFFER`](crate::tag::BUFFER).
+    #[inline]
+    #[must_use]
+    pub fn next_buffer(answer: &[u8]) -> Option<(u32, u32)> {
+        let (head, rest) = answer.get(4..)?.split_first_chunk::<FIELD_HEADER>()?;
+        let [tag_low, tag_high, 8, 0, 0, 0] = *head else { return None };
+        let packed = u64::from_le_bytes(*rest.first_chunk()?);
+        (u16::from_le_bytes([tag_low, tag_high]) == crate::tag::BUFFER).then_some(crate::unpack(packed))
+    }
+
     fn truncated<T>(&mut self) -> Result<T, Malformed> {
         self.rest = &[];
         Err(Malformed::Truncated { offset: self.offset })

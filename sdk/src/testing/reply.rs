@@ -80,6 +80,7 @@ pub(super) fn error_response(kind: ErrorKind) -> Message {
         ErrorKind::ClientAbort | ErrorKind::BadRequest => 400,
         ErrorKind::NoRoute => 404,
         ErrorKind::BodyTooLarge => 413,
+        ErrorKind::UriTooLong => 414,
         ErrorKind::HeadersTooLarge => 431,
         ErrorKind::ConnectFailure
         | ErrorKind::ReplayLimit

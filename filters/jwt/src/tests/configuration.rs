@@ -27,7 +27,20 @@ fn refusals_name_the_key() {
         config
     };
     for (config, expected) in [
-        (json!({}), "no key for RS256, ES256, EdDSA or HS256 in `keys` or `jwks`"),
+        (json!({}), "no key for RS256, ES256, EdDSA or HS256 in `keys` or `jwks`, and no `remote_jwks`"),
+        (json!({ "remote_jwks": {} }), "remote_jwks: missing field `upstream`"),
+        (json!({ "remote_jwks": { "upstream": "", "path": "/" } }), "remote_jwks: upstream: empty"),
+        (json!({ "remote_jwks": { "upstream": "a", "path": "b" } }), "remote_jwks: path: invalid path \"b\""),
+        (json!({ "remote_jwks": { "upstream": "a", "path": "/", "host": "b c" } }), "remote_jwks: host: invalid host"),
+        (
+            json!({ "remote_jwks": { "upstream": "a", "path": "/", "refresh": "5" } }),
+            "remote_jwks.refresh: invalid duration",
+        ),
+        (
+            json!({ "remote_jwks": { "upstream": "a", "path": "/", "timeout": "0s" } }),
+            "remote_jwks: timeout: expected more",
+        ),
+        (json!({ "remote_jwks": { "upstream": "a", "path": "/", "url": "" } }), "remote_jwks.url: unknown field"),
         (secret("short"), "keys[0]: a secret for HS256 has at least 32 bytes, not 5"),
         (json!({ "keys": [{ "alg": "RS256", "secret": vectors::SECRET }] }), "keys[0]: RS256 takes `public_key`"),
         (pem("HS256", vectors::RSA_PEM), "keys[0]: HS256 takes `secret`"),

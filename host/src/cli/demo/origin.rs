@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, COOKIE},
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -71,6 +74,7 @@ async fn answer(flaky: &Flaky, request: Request<Incoming>) -> Response<Full<Byte
     }
     match path {
         "/flaky" if flaky.fails(query) => return text(StatusCode::SERVICE_UNAVAILABLE, "this time it fails\n".into()),
+        "/authz" => return authorization(request.headers()),
         "/slow" => tokio::time::sleep(slowness(query)).await,
         _ => {}
     }
@@ -85,6 +89,17 @@ fn fixed_status(status: &str) -> Response<Full<Bytes>> {
         }
         _ => text(StatusCode::BAD_REQUEST, "a status is a number from 200 to 599\n".into()),
     }
+}
+
+/// The answer to the filter `ext-authz`: those with the cookie pass, and their team is told.
+fn authorization(headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let has_cookie = headers.get_all(COOKIE).iter().any(|cookie| cookie == "team=tea");
+    if !has_cookie {
+        return text(StatusCode::FORBIDDEN, "only with the cookie team=tea\n".into());
+    }
+    let mut response = text(StatusCode::OK, String::new());
+    response.headers_mut().insert("x-team", HeaderValue::from_static("tea"));
+    response
 }
 
 fn slowness(query: &str) -> Duration {

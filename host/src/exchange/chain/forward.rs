@@ -9,7 +9,7 @@ use meshup_abi::{BodyError, ErrorKind};
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{RequestBody, ResponseSource},
-    exchange::{answer::FetchRequest, head, refusal},
+    exchange::{answer::FetchRequest, fields::HeadFields, head, refusal},
     upstream::Answer,
 };
 
@@ -81,6 +81,7 @@ impl Exchange {
         }
         let kept = if may_run_again { head::owned_by_host(&self.head.headers) } else { HeaderMap::new() };
         let mut head = take(&mut self.head);
+        self.head_fields = None;
         if let Target::Chosen(upstream) = &self.target {
             name_host(&mut head.headers, &upstream.name)?;
         }
@@ -128,7 +129,7 @@ impl Exchange {
                 BodyError::TooLarge => ErrorKind::LimitExceeded,
                 BodyError::Aborted | BodyError::Gone => ErrorKind::Reset,
             })?;
-            Ok(Fetched { head, body })
+            Ok(Fetched { status: head.status, fields: HeadFields::of_response(&head.headers), body })
         };
         let work = async { tokio::time::timeout(timeout, work).await.unwrap_or(Err(ErrorKind::Timeout)) };
         self.within(at, pin!(work)).await

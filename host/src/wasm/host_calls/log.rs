@@ -8,6 +8,7 @@ use meshup_abi::Level;
 use wasmtime::Caller;
 
 use super::{Guest, Region, Result, guest};
+use crate::observe;
 
 /// Longer lines are cut.
 const MAX_LINE_BYTES: usize = 8 << 10;
@@ -21,7 +22,12 @@ pub(super) fn log(mut caller: Caller<'_, Guest>, level: u32, text: u32, len: u32
     }
     let environment = &guest.environment;
     if let Some(suppressed) = environment.log.admit(Instant::now()) {
-        emit(level, &environment.filter, &line(text), Some(suppressed).filter(|suppressed| *suppressed > 0));
+        let (line, suppressed) = (line(text), Some(suppressed).filter(|suppressed| *suppressed > 0));
+        if observe::is_object(&line) {
+            emit_object(level, &environment.filter, &line, suppressed);
+        } else {
+            emit(level, &environment.filter, &line, suppressed);
+        }
     }
     Ok(())
 }
@@ -44,6 +50,17 @@ fn emit(level: Level, filter: &str, line: &str, suppressed: Option<u64>) {
         Level::Info => tracing::info!(target: "meshup::filter", filter, suppressed, "{line}"),
         Level::Debug => tracing::debug!(target: "meshup::filter", filter, suppressed, "{line}"),
         Level::Trace => tracing::trace!(target: "meshup::filter", filter, suppressed, "{line}"),
+    }
+}
+
+/// An object keeps its members, for whoever reads the log as JSON.
+fn emit_object(level: Level, filter: &str, data: &str, suppressed: Option<u64>) {
+    match level {
+        Level::Error => tracing::error!(target: "meshup::filter", data = %data, filter, suppressed),
+        Level::Warn => tracing::warn!(target: "meshup::filter", data = %data, filter, suppressed),
+        Level::Info => tracing::info!(target: "meshup::filter", data = %data, filter, suppressed),
+        Level::Debug => tracing::debug!(target: "meshup::filter", data = %data, filter, suppressed),
+        Level::Trace => tracing::trace!(target: "meshup::filter", data = %data, filter, suppressed),
     }
 }
 

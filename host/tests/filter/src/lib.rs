@@ -32,6 +32,8 @@ enum Action {
     Deadline(u64),
     Respond,
     Deliver,
+    /// Runs twice and returns the first response.
+    ReturnFirst,
     ReadRequest(usize),
     ReadResponse(usize),
     ReplaceRequest(String),
@@ -122,6 +124,11 @@ async fn act(config: &Config, mut req: Request, next: Next) -> Response {
         }
         Action::Respond => return Response::new(418).with_header("x-own", "1").with_body("teapot"),
         Action::Deliver => return deliver(req, next).await,
+        Action::ReturnFirst => {
+            let first = next.run(&req).await;
+            let _ = next.run(&req).await;
+            return first;
+        }
         Action::ReadRequest(limit) => {
             let read = told(req.body(*limit).await);
             req.headers_mut().set("x-read", read);
@@ -240,6 +247,11 @@ async fn attributes(req: Request, next: Next) -> Response {
         ("x-request-id", Attribute::RequestId),
         ("x-protocol", Attribute::Protocol),
         ("x-attempts", Attribute::Attempts),
+        ("x-tls-version", Attribute::TlsVersion),
+        ("x-tls-server-name", Attribute::TlsServerName),
+        ("x-peer-subject", Attribute::PeerSubject),
+        ("x-peer-spiffe", Attribute::PeerSpiffe),
+        ("x-peer-sans", Attribute::PeerSans),
     ] {
         response.headers_mut().set(name, exchange::attribute(attribute).unwrap_or_default());
     }

@@ -32,8 +32,13 @@ impl Process {
 
     /// The same with a file in `folder`.
     pub(crate) async fn run_file(folder: TempDir, config: &Path) -> Self {
+        Self::run_command(Command::new(env!("CARGO_BIN_EXE_meshup")), folder, config).await
+    }
+
+    /// The same by a command that may have an environment of its own.
+    pub(crate) async fn run_command(mut command: Command, folder: TempDir, config: &Path) -> Self {
         let log = folder.path().join("log");
-        let child = Command::new(env!("CARGO_BIN_EXE_meshup"))
+        let child = command
             .args(["run", "--config"])
             .arg(config)
             .arg("--cache-dir")

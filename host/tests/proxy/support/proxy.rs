@@ -33,7 +33,8 @@ impl Proxy {
     /// The same, or why it cannot start.
     pub(crate) fn try_start(config: &str) -> Result<Self, StartError> {
         static LOG: std::sync::Once = std::sync::Once::new();
-        if std::env::var_os("RUST_LOG").is_some() {
+        // nextest shows what a test logged when it failed.
+        if ["RUST_LOG", "NEXTEST"].iter().any(|name| std::env::var_os(name).is_some()) {
             LOG.call_once(|| init_logging(LogFormat::Text));
         }
         let beginning = if config.contains("[[listeners]]") { "" } else { BEGINNING };

@@ -1,0 +1,130 @@
+//! Answers that filters gave lately on this thread: most filters give the same one for exchange after exchange, and
+//! reading one anew means checking and allocating every name and value in it.
+//!
+//! Only answers that change headers alone are kept, and only from their second time on.
+//!
+//! **Invariant:** bounded, and never more than a shortcut: an answer that is not here is read.
+
+use std::{
+    cell::RefCell,
+    hash::{BuildHasher, BuildHasherDefault},
+    rc::Rc,
+    time::Duration,
+};
+
+use meshup_abi::Verdict;
+use rustc_hash::FxHasher;
+
+use super::answer::{Answer, Decision, HeaderChange, HeaderChanges, Phase, RequestChanges, ResponseChanges};
+
+const ENTRIES: usize = 64;
+/// Longer answers are seldom the same twice.
+const MAX_BYTES: usize = 1024;
+
+thread_local! {
+    static KNOWN: RefCell<[Entry; ENTRIES]> = const { RefCell::new([const { Entry { hash: 0, known: None } }; ENTRIES]) };
+}
+
+struct Entry {
+    /// Of the answer that was here last, known or not.
+    hash: u64,
+    known: Option<Known>,
+}
+
+struct Known {
+    occasion: (Verdict, Phase),
+    fields: Box<[u8]>,
+    deadline: Option<Duration>,
+    want_end: bool,
+    headers: Rc<[HeaderChange]>,
+}
+
+/// The answer with that verdict and these fields, from here or as `read` reads it.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn answer<E>(
+    occasion: (Verdict, Phase),
+    fields: &[u8],
+    read: impl FnOnce() -> Result<Answer, E>,
+) -> Result<Answer, E> {
+    if fields.len() > MAX_BYTES {
+        return read();
+    }
+    let hash = BuildHasherDefault::<FxHasher>::default().hash_one(fields);
+    KNOWN.with_borrow_mut(|entries| {
+        // The upper bits: FxHash leaves the lower ones to the last bytes.
+        let Some(entry) = entries.get_mut((hash >> 58) as usize % ENTRIES) else { return read() };
+        let known = entry.known.as_ref().filter(|known| known.occasion == occasion && *known.fields == *fields);
+        if let Some(known) = known {
+            return Ok(known.answer());
+        }
+        let mut answer = read()?;
+        if std::mem::replace(&mut entry.hash, hash) == hash {
+            entry.known = Known::of(occasion, fields, &mut answer);
+        }
+        Ok(answer)
+    })
+}
+
+impl Known {
+    /// Shares the answer's changes, if it may be kept.
+    fn of(occasion: (Verdict, Phase), fields: &[u8], answer: &mut Answer) -> Option<Self> {
+        let (headers, deadline) = match &mut answer.verdict {
+            Decision::Pass(RequestChanges { headers, rest: None }) => (headers, None),
+            Decision::Run { changes: RequestChanges { headers, rest: None }, deadline } => (headers, *deadline),
+            Decision::Deliver(ResponseChanges { status: None, headers, body: None }) => (headers, None),
+            _ => return None,
+        };
+        let (want_end, headers) = (answer.want_end, headers.share());
+        Some(Self { occasion, fields: fields.into(), deadline, want_end, headers })
+    }
+
+    fn answer(&self) -> Answer {
+        let headers = HeaderChanges::Known(self.headers.clone());
+        let verdict = match self.occasion.0 {
+            Verdict::Deliver => Decision::Deliver(ResponseChanges { status: None, headers, body: None }),
+            Verdict::Run => Decision::Run { changes: RequestChanges { headers, rest: None }, deadline: self.deadline },
+            _ => Decision::Pass(RequestChanges { headers, rest: None }),
+        };
+        Answer { verdict, want_end: self.want_end }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshup_abi::{Writer, tag};
+
+    use super::*;
+    use crate::exchange::answer;
+
+    fn message(verdict: Verdict, names: &[&str]) -> Vec<u8> {
+        let mut message = Vec::new();
+        let mut writer = Writer::new(&mut message);
+        writer.verdict(verdict).unwrap();
+        for name in names {
+            writer.pair(tag::HEADER_SET, name.as_bytes(), b"1").unwrap();
+        }
+        message
+    }
+
+    #[test]
+    fn a_known_answer_says_the_same() {
+        let first = message(Verdict::Run, &["x-one", "x-two"]);
+        let read = || format!("{:?}", answer::read(&first, Phase::Request).unwrap()).replace("Known", "Own");
+        let anew = read();
+        assert_eq!([read(), read(), read()], [anew.clone(), anew.clone(), anew]);
+    }
+
+    #[test]
+    fn what_is_known_of_one_verdict_says_nothing_of_another() {
+        for _ in 0..3 {
+            let changes = ["x-one"];
+            let pass = answer::read(&message(Verdict::Pass, &changes), Phase::Request);
+            assert!(matches!(pass.unwrap().verdict, Decision::Pass(_)));
+            let run = answer::read(&message(Verdict::Run, &changes), Phase::Request);
+            assert!(matches!(run.unwrap().verdict, Decision::Run { .. }));
+            assert!(answer::read(&message(Verdict::Pass, &changes), Phase::Response).is_err());
+        }
+    }
+}
