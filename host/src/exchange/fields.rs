@@ -55,25 +55,27 @@ impl HeadFields {
 
     /// Takes the headers of that name away.
     pub(super) fn remove(&mut self, name: &HeaderName) {
-        self.remove_before(self.0.len(), name.as_str().as_bytes());
+        blank(&mut self.0, name.as_str().as_bytes());
     }
 
     /// Takes the headers away that have the name of the one that stands at `at`, and stand before it.
     pub(super) fn replace_by(&mut self, at: usize) {
-        let name = self.0.get(at..).and_then(|rest| Fields::new(rest).next()?.ok()?.pair().ok());
-        if let Some(name) = name.map(|(name, _)| name.to_vec()) {
-            self.remove_before(at, &name);
+        let Some((before, new)) = self.0.split_at_mut_checked(at) else { return };
+        let new = Fields::new(new).next().and_then(|field| field.ok()?.pair().ok());
+        if let Some((name, _)) = new {
+            blank(before, name);
         }
     }
+}
 
-    fn remove_before(&mut self, end: usize, name: &[u8]) {
-        let mut at = 0;
-        while let Some((next, found)) = self.0.get(at..end).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
-            if found {
-                Fields::blank(&mut self.0, at);
-            }
-            at += next;
+/// Blanks the headers of that name.
+fn blank(fields: &mut [u8], name: &[u8]) {
+    let mut at = 0;
+    while let Some((len, found)) = fields.get(at..).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
+        if found {
+            Fields::blank(fields, at);
         }
+        at += len;
     }
 }
 
