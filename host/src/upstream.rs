@@ -121,7 +121,13 @@ fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> Error
     match source.and_then(|source| source.failure()) {
         Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
         Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
-        None if error.is_parse() => ErrorKind::BadResponse,
+        None if error.is_parse() || is_http2_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
+}
+
+/// Whether our side ended the stream or the connection because of what the peer sent.
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

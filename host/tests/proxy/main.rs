@@ -3,6 +3,7 @@
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
 mod access_filter;
+mod bad_http2;
 mod basic_auth_filter;
 mod bundled;
 mod cors_filter;
@@ -11,6 +12,7 @@ mod examples;
 mod ext_authz_filter;
 mod fault_filter;
 mod faults;
+mod fetch_metrics;
 mod filter_readmes;
 mod filters;
 mod forward;

@@ -118,10 +118,12 @@ impl Exchange {
         let Some(upstream) = self.end.generation.upstream(&fetch.upstream) else {
             return Ok(Err(ErrorKind::NoUpstream));
         };
-        let timeout = fetch.deadline.unwrap_or(FETCH_TIMEOUT);
-        let limit = fetch.limit;
+        let (timeout, limit) = (fetch.deadline.unwrap_or(FETCH_TIMEOUT), fetch.limit);
+        let mut request = match fetch_request(fetch) {
+            Ok(request) => Some(request),
+            Err(kind) => return Ok(Err(kind)),
+        };
         let work = async {
-            let mut request = Some(fetch_request(fetch)?);
             let (response, lease) = upstream.send(&mut request, |_| {}).await?;
             let (head, incoming) = response.into_parts();
             let mut source = ResponseSource::Upstream(incoming, lease);
@@ -132,7 +134,13 @@ impl Exchange {
             Ok(Fetched { status: head.status, fields: HeadFields::of_response(&head.headers), body })
         };
         let work = async { tokio::time::timeout(timeout, work).await.unwrap_or(Err(ErrorKind::Timeout)) };
-        self.within(at, pin!(work)).await
+        let fetched = self.within(at, pin!(work)).await;
+        match &fetched {
+            Ok(Ok(fetched)) => upstream.count(fetched.status, None),
+            Ok(Err(kind)) => upstream.count(refusal::status(*kind), Some(*kind)),
+            Err(_) => upstream.count(refusal::status(ErrorKind::Timeout), Some(ErrorKind::Timeout)),
+        }
+        fetched
     }
 }
 
