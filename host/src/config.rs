@@ -122,6 +122,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// `listen`: unique.
     pub listen: SocketAddr,
+    /// `transparent`: its connections were redirected here and are asked where they were meant to go. Default false.
+    pub transparent: bool,
     /// `forwarded_headers`: what happens to the client's `X-Forwarded-*`.
     pub forwarded_headers: ForwardedHeaders,
     /// `limits`
@@ -262,8 +264,10 @@ pub struct WeightedUpstream {
 /// `[upstreams.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// `endpoints`: at least one.
+    /// `endpoints`: at least one, but none with [`original_destination`](Self::original_destination).
     pub endpoints: Vec<SocketAddr>,
+    /// `endpoints = "original_destination"`: where the client's connection was meant to go.
+    pub original_destination: bool,
     /// `load_balancing`: default least_request.
     pub load_balancing: LoadBalancing,
     /// `protocol`: default http1.

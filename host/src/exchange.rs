@@ -57,6 +57,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         generation,
         route,
         slots: Slots::new(filters),
+        destination: connection.destination,
         request: body.as_ref().ok().cloned().flatten(),
         started,
         upstream_duration: None,

@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod aside;
 mod connection;
+mod destination;
 mod guard;
 mod parser_answer;
 mod preface;

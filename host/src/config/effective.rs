@@ -10,6 +10,7 @@ use super::{
     ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
     Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, Protocol, Route, RouteMatch,
     TlsVersion, Upstream, UpstreamTls, WeightedUpstream, secret,
+    upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
 
@@ -35,6 +36,7 @@ fn listener(listener: &Listener) -> Value {
     json!({
         "name": &*listener.name,
         "listen": listener.listen.to_string(),
+        "transparent": listener.transparent,
         "forwarded_headers": match listener.forwarded_headers {
             ForwardedHeaders::Replace => "replace",
             ForwardedHeaders::Append => "append",
@@ -141,9 +143,16 @@ fn host(pattern: &HostMatch) -> Value {
     }
 }
 
+fn endpoints(upstream: &Upstream) -> Value {
+    if upstream.original_destination {
+        return ORIGINAL_DESTINATION.into();
+    }
+    upstream.endpoints.iter().map(|endpoint| Value::from(endpoint.to_string())).collect()
+}
+
 fn upstream(upstream: &Upstream) -> Value {
     json!({
-        "endpoints": upstream.endpoints.iter().map(|endpoint| Value::from(endpoint.to_string())).collect::<Value>(),
+        "endpoints": endpoints(upstream),
         "load_balancing": match upstream.load_balancing {
             LoadBalancing::RoundRobin => "round_robin",
             LoadBalancing::LeastRequest => "least_request",

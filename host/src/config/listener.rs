@@ -8,7 +8,7 @@ use super::{
     Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, keys,
     raw::{Fault, Table, Value},
     tls,
-    value::{count, duration, listen_address, name, one_of, size, size_in_memory},
+    value::{count, duration, flag, listen_address, name, one_of, size, size_in_memory},
 };
 
 const KIB: u64 = 1024;
@@ -74,6 +74,7 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
     let listener = Listener {
         name: name?,
         listen: listen?,
+        transparent: table.read("transparent", flag).unwrap_or(false),
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
         limits,
         tls,

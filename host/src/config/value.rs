@@ -31,6 +31,12 @@ pub(super) fn count(value: &Value<'_>, allowed: RangeInclusive<u64>) -> Result<u
     integer(value, allowed).and_then(to_usize)
 }
 
+/// `true` or `false`.
+pub(super) fn flag(value: &Value<'_>) -> Result<bool, Fault> {
+    let DeValue::Boolean(flag) = value.inner() else { return Err(value.expected("`true` or `false`")) };
+    Ok(*flag)
+}
+
 /// A duration of at least a millisecond.
 pub(super) fn duration(value: &Value<'_>) -> Result<Duration, Fault> {
     duration_within(value, Duration::from_millis(1)..=MAX_DURATION)

@@ -3,6 +3,7 @@
 //! **Invariant:** every exchange that reached a route ends exactly once, also when the client goes away.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Completion {
     pub(super) route: Rc<Route>,
     pub(super) info: Option<Box<ExchangeInfo>>,
     pub(super) slots: Slots,
+    /// Where the client meant to go, on a transparent listener.
+    pub(super) destination: Option<SocketAddr>,
     pub(super) request: Option<Rc<RequestSource>>,
     pub(super) started: Instant,
     pub(super) upstream_duration: Option<Duration>,

@@ -21,6 +21,7 @@ use tokio::{net::TcpStream, sync::watch, time::Sleep};
 use super::{
     BoundListener, TlsSession,
     aside::Aside,
+    destination,
     guard::{Guard, Guarded},
     parser_answer::{Answering, is_bare},
     preface::Beginning,
@@ -50,7 +51,10 @@ pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub listener: Arc<config::Listener>,
     pub client: SocketAddr,
+    /// The address the client reached or, on a transparent listener, meant to reach.
     pub local: SocketAddr,
+    /// Where the client meant to go, if that is known and not here.
+    pub destination: Option<SocketAddr>,
     pub forwarded: Forwarded,
     /// What the TLS handshake told, once there was one.
     pub tls: OnceCell<Arc<TlsSession>>,
@@ -138,6 +142,7 @@ pub(super) fn spawn(
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+    let destination = listener.settings.transparent.then(|| destination::original(&stream, local)).flatten();
     let address = HeaderValue::from_str(&client.ip().to_string());
     let connection = Rc::new(Connection {
         worker: worker.clone(),
@@ -149,7 +154,8 @@ pub(super) fn spawn(
         tls: OnceCell::new(),
         listener: listener.settings.clone(),
         client,
-        local,
+        local: destination.unwrap_or(local),
+        destination,
         closing: Cell::new(false),
         exchanges: Cell::new(0),
         idle_since: Cell::new(Instant::now()),

@@ -34,7 +34,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(config: &config::Upstream, tls: Option<Connector>) -> Self {
+    /// Those of an upstream, with its TLS.
+    pub(crate) fn new(config: &config::Upstream, tls: Option<Connector>) -> Self {
         Self {
             protocol: config.protocol,
             tls,

@@ -37,9 +37,9 @@ impl Exchange {
         let now = Instant::now();
         let response_limit = (now + upstream.response_timeout, Expired::Upstream);
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
-        let endpoint = Cell::new(None);
+        let (destination, endpoint) = (self.end.destination, Cell::new(None));
         self.end.upstream_duration = None;
-        let sent = pin!(upstream.send(&mut outgoing, |tried| endpoint.set(Some(tried.key.address))));
+        let sent = pin!(upstream.send(&mut outgoing, destination, |tried| endpoint.set(Some(tried.key.address))));
         let answer = until(Some(limit), now, sent).await;
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
@@ -119,12 +119,13 @@ impl Exchange {
             return Ok(Err(ErrorKind::NoUpstream));
         };
         let (timeout, limit) = (fetch.deadline.unwrap_or(FETCH_TIMEOUT), fetch.limit);
+        let destination = self.end.destination;
         let mut request = match fetch_request(fetch) {
             Ok(request) => Some(request),
             Err(kind) => return Ok(Err(kind)),
         };
         let work = async {
-            let (response, lease) = upstream.send(&mut request, |_| {}).await?;
+            let (response, lease) = upstream.send(&mut request, destination, |_| {}).await?;
             let (head, incoming) = response.into_parts();
             let mut source = ResponseSource::Upstream(incoming, lease);
             let body = source.read(limit).await.map_err(|error| match error {
