@@ -15,9 +15,13 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod connection;
 mod guard;
+mod link;
 mod preface;
+mod proxy_protocol;
+mod tunnel;
 
 pub(crate) use connection::{ActiveExchange, Connection};
+pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
 

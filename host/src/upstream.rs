@@ -16,6 +16,7 @@ mod connect;
 mod endpoint;
 mod http1;
 mod http2;
+mod interim;
 mod spare;
 
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
@@ -60,6 +61,11 @@ impl Upstream {
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
         }
+    }
+
+    /// Whether it can be asked to switch protocols, and for interim responses.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.endpoints.first().is_some_and(|endpoint| endpoint.key.settings.protocol == config::Protocol::Http1)
     }
 
     /// The endpoints, in the order of the configuration.
@@ -111,12 +117,18 @@ impl Upstream {
 /// How many endpoints one request is offered to when connecting fails.
 const MAX_ENDPOINTS_TRIED: usize = 3;
 
+/// Whether the upstream said something that no upstream may say.
+fn is_invalid(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
         Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
         Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
-        None if error.is_parse() => ErrorKind::BadResponse,
+        None if error.is_parse() || is_invalid(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
 }

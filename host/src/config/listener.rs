@@ -5,9 +5,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, Network, keys,
+    network::network,
     raw::{Fault, Table, Value},
-    value::{count, duration, listen_address, name, one_of, size, size_in_memory},
+    value::{boolean, count, duration, listen_address, name, one_of, size, size_in_memory},
 };
 
 const KIB: u64 = 1024;
@@ -67,6 +68,13 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
     let limits = limits(table);
+    let proxy_protocol = table.read("proxy_protocol", boolean);
+    let trusted_proxies = table.get("trusted_proxies");
+    if let Some(value) = trusted_proxies.as_ref().filter(|_| forwarded_headers != Some(ForwardedHeaders::Append)) {
+        let needs = Fault::new("without `forwarded_headers = \"append\"` no proxy is trusted");
+        value.report(needs.help("add `forwarded_headers = \"append\"`"));
+    }
+    let trusted_proxies = trusted_proxies.map(|value| networks(&value)).unwrap_or_default();
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
     let address = table.required("listen")?;
     let listen = address.read(|value| taken.address(value));
@@ -74,9 +82,16 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         name: name?,
         listen: listen?,
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
+        trusted_proxies,
+        proxy_protocol: proxy_protocol.unwrap_or(false),
         limits,
     };
     Some((listener, address.location()))
+}
+
+fn networks(value: &Value<'_>) -> Vec<Network> {
+    let items = value.items("a list of networks");
+    items.iter().filter_map(|item| item.read(network)).collect()
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {

@@ -27,6 +27,7 @@ use super::{
     completion::{self, Completion, Summary},
     event::{self, Fetched},
     refusal,
+    wishes::Wishes,
 };
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
@@ -219,6 +220,7 @@ impl Reply {
 pub(super) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
+    wishes: Wishes,
     scheme: &'static str,
     /// The client asked for no body (HEAD).
     head_only: bool,
@@ -232,12 +234,13 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
+    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, scheme: &'static str) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
             end,
             head,
+            wishes,
             scheme,
             head_only,
             target: Target::Route,
@@ -261,6 +264,9 @@ impl Exchange {
     }
 
     fn respond(mut self) -> Response<ResponseBody> {
+        if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switch();
+        }
         self.end.status = Some(self.reply.head.status);
         if self.head_only || has_no_body(self.reply.head.status) {
             self.reply.drop_body();
@@ -271,6 +277,17 @@ impl Exchange {
         let timer = self.deadline.filter(|_| !self.expired && !self.reply.source.is_empty());
         let timer = timer.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         Response::from_parts(self.reply.head, ResponseBody::new(self.reply.source, timer, self.end))
+    }
+
+    /// The upstream switched protocols, unless a filter put a body in the place of its connection.
+    #[cold]
+    fn switch(&mut self) {
+        if let ResponseSource::Switched(_) = self.reply.source {
+            self.reply.head.headers.remove(CONTENT_LENGTH);
+            self.wishes.switch(&mut self.reply.head.headers);
+        } else {
+            self.reply = Reply::error(ErrorKind::BadResponse);
+        }
     }
 
     /// Inward from the outermost filter to the upstream, outward to those who wait, inward again where one runs again.

@@ -10,12 +10,14 @@ use std::{
 use http::{HeaderValue, Request, Version, header::TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
 use super::{
     Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
+    interim::Interim,
     spare::Spare,
 };
 use crate::body::{RequestBody, RequestSource};
@@ -33,6 +35,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
+    slot: Rc<Slot>,
     since: Instant,
 }
 
@@ -40,6 +43,7 @@ struct Idle {
 #[derive(Debug)]
 struct Taken {
     sender: SendRequest<RequestBody>,
+    slot: Rc<Slot>,
     reused: bool,
 }
 
@@ -48,6 +52,8 @@ struct Taken {
 pub(super) struct Held {
     pool: Rc<Pool>,
     sender: SendRequest<RequestBody>,
+    /// After an upgrade it lives longer than hyper's part of the connection.
+    slot: Rc<Slot>,
     request: Option<Rc<RequestSource>>,
 }
 
@@ -55,7 +61,7 @@ impl Held {
     pub(super) fn give_back(self) {
         let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
         if reusable {
-            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, since: Instant::now() });
+            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: Instant::now() });
             self.pool.wake_one();
         }
     }
@@ -101,7 +107,7 @@ impl Pool {
             let spare = if taken.reused { Spare::of(&request) } else { None };
             let mut error = match taken.sender.try_send_request(request).await {
                 Ok(response) => {
-                    let held = Held { pool: self.clone(), sender: taken.sender, request: source };
+                    let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }
                 Err(error) => error,
@@ -118,9 +124,9 @@ impl Pool {
     /// The connection that was used last and is still open.
     fn idle_connection(&self) -> Option<Taken> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, .. }) = idle.pop() {
+        while let Some(Idle { sender, slot, .. }) = idle.pop() {
             if !sender.is_closed() {
-                return Some(Taken { sender, reused: true });
+                return Some(Taken { sender, slot, reused: true });
             }
         }
         None
@@ -150,22 +156,23 @@ impl Pool {
     }
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
-        let slot = Slot::take(self);
+        let slot = Rc::new(Slot::take(self));
         let opened = async {
             let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
-            Builder::new().handshake(io).await.map_err(std::io::Error::other)
+            Builder::new().handshake(TokioIo::new(Interim::over(io.into_inner()))).await.map_err(std::io::Error::other)
         };
         let (sender, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);
             ErrorKind::ConnectFailure
         })?;
+        let held = slot.clone();
         tokio::task::spawn_local(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
+            let _held = held;
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Taken { sender, reused: false })
+        Ok(Taken { sender, slot, reused: false })
     }
 
     fn wake_one(&self) {
