@@ -69,28 +69,28 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
     });
     let limits = limits(table);
     let proxy_protocol = table.read("proxy_protocol", boolean);
-    let trusted_proxies = table.get("trusted_proxies");
-    if let Some(value) = trusted_proxies.as_ref().filter(|_| forwarded_headers != Some(ForwardedHeaders::Append)) {
-        let needs = Fault::new("without `forwarded_headers = \"append\"` no proxy is trusted");
-        value.report(needs.help("add `forwarded_headers = \"append\"`"));
-    }
-    let trusted_proxies = trusted_proxies.map(|value| networks(&value)).unwrap_or_default();
+    let forwarded_headers = forwarded_headers.unwrap_or(ForwardedHeaders::Replace);
+    let trusted_proxies = table.get("trusted_proxies").map(|value| networks(&value, forwarded_headers));
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
     let address = table.required("listen")?;
     let listen = address.read(|value| taken.address(value));
     let listener = Listener {
         name: name?,
         listen: listen?,
-        forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
-        trusted_proxies,
+        forwarded_headers,
+        trusted_proxies: trusted_proxies.unwrap_or_default(),
         proxy_protocol: proxy_protocol.unwrap_or(false),
         limits,
     };
     Some((listener, address.location()))
 }
 
-fn networks(value: &Value<'_>) -> Vec<Network> {
+fn networks(value: &Value<'_>, policy: ForwardedHeaders) -> Vec<Network> {
     let items = value.items("a list of networks");
+    if !items.is_empty() && policy == ForwardedHeaders::Replace {
+        let needs = Fault::new("without `forwarded_headers = \"append\"` no proxy is trusted");
+        value.report(needs.help("add `forwarded_headers = \"append\"`"));
+    }
     items.iter().filter_map(|item| item.read(network)).collect()
 }
 

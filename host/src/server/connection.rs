@@ -18,7 +18,11 @@ use http::{
 use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{io::AsyncRead, net::TcpStream, sync::watch};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+};
 
 use super::{
     guard::{Guard, Guarded},
@@ -250,7 +254,10 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
 
 /// Reads on for a while behind the last response: closing at once would reset the connection, and the client could
 /// lose the response (RFC 9112 section 9.6).
-async fn linger<S: AsyncRead + Unpin>(mut stream: S) {
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if tokio::io::AsyncWriteExt::shutdown(&mut stream).await.is_err() {
+        return;
+    }
     let mut rest = tokio::io::AsyncReadExt::take(&mut stream, LINGER_BYTES);
     let mut nowhere = tokio::io::sink();
     let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;

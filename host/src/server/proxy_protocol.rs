@@ -192,9 +192,13 @@ mod tests {
         assert_eq!(parse_block(0x21, 0x21, &v6).ok(), Some(both("[::1]:1", "[::2]:2")));
         assert_eq!(parse_block(0x20, 0x11, &[]).ok(), Some(None));
         assert_eq!(parse_block(0x21, 0x00, &[]).ok(), Some(None));
-        for (command, family, block) in
-            [(0x21, 0x11, &v4[..11]), (0x21, 0x21, &v4[..]), (0x11, 0x11, &v4[..]), (0x22, 0x11, &v4[..]), (0x21, 0x12, &v4[..])]
-        {
+        for (command, family, block) in [
+            (0x21, 0x11, &v4[..11]),
+            (0x21, 0x21, &v4[..]),
+            (0x11, 0x11, &v4[..]),
+            (0x22, 0x11, &v4[..]),
+            (0x21, 0x12, &v4[..]),
+        ] {
             assert!(parse_block(command, family, block).is_err(), "{command:#x} {family:#x}");
         }
     }

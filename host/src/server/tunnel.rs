@@ -49,7 +49,8 @@ impl Tunnel {
     {
         let Self { upstream, lease, mut completion, idle_timeout } = self;
         let Ok(upstream) = upstream.await else { return completion.end(Outcome::UpstreamAbort) };
-        let mut pair = Pair { up: Flow::new(early), down: Flow::new(Vec::new()), client, upstream: TokioIo::new(upstream) };
+        let mut pair =
+            Pair { up: Flow::new(early), down: Flow::new(Vec::new()), client, upstream: TokioIo::new(upstream) };
         let ended = pair.copy(idle_timeout).await;
         completion.tunnelled(pair.up.bytes, pair.down.bytes);
         completion.end(match ended {
@@ -102,9 +103,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin, U: AsyncRead + AsyncWrite + Unpin> Pair<
         let up = self.up.poll_copy(cx, &mut self.client, &mut self.upstream);
         let down = self.down.poll_copy(cx, &mut self.upstream, &mut self.client);
         match (up, down) {
-            (Poll::Ready(Err(End::Source)), _) | (_, Poll::Ready(Err(End::Sink))) => {
-                Poll::Ready(Err(Broken::Client))
-            }
+            (Poll::Ready(Err(End::Source)), _) | (_, Poll::Ready(Err(End::Sink))) => Poll::Ready(Err(Broken::Client)),
             (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(Err(Broken::Upstream)),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
             _ => Poll::Pending,

@@ -1,6 +1,6 @@
 //! Interim responses, and requests that wait for one before they send their body.
 
-use crate::support::{Origin, Protocol, Proxy, Wire, filter, upstream, ROUTE};
+use crate::support::{Origin, Protocol, Proxy, ROUTE, Wire, filter, upstream};
 
 const ASK: &str = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -125,7 +125,8 @@ async fn case_38_interim_responses_are_read_over_up_to_a_limit() {
             assert_eq!(answer.field("x-meshup-error"), (expected == 502).then_some("bad-response"));
         }
     }
-    let mixed = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let mixed =
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let (origin, _received) = Origin::canned(mixed).await;
     let proxy = Proxy::before(&origin, Protocol::Http1);
     let mut wire = Wire::connect(proxy.address()).await;
@@ -173,7 +174,7 @@ async fn case_15_a_request_behind_an_early_answer_of_the_upstream_is_its_own() {
     let (origin, mut received) = answering_heads("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").await;
     let proxy = Proxy::before(&origin, Protocol::Http1);
     let mut wire = Wire::connect(proxy.address()).await;
-    wire.send("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n").await;
+    wire.send("POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 19\r\n\r\n").await;
     assert_eq!(wire.message().await.unwrap().status(), 403);
     wire.send(format!("GET /x HTTP/1.1\r\n\r\n{NEXT}")).await;
     assert_eq!(wire.message().await.unwrap().status(), 403);
