@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod listener;
 mod matching;
+mod network;
 mod raw;
 mod route;
 mod secret;
@@ -27,6 +28,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
 pub(crate) use document::{parse_whole, read_whole};
 pub use effective::effective;
+pub use network::Network;
+pub(crate) use network::trusts;
 pub use tls::{
     ClientAuth, ClientCertificates, KeyPair, ListenerTls, PairLocation, TlsLocation, TlsVersion, UpstreamTls,
 };
@@ -126,6 +129,11 @@ pub struct Listener {
     pub transparent: bool,
     /// `forwarded_headers`: what happens to the client's `X-Forwarded-*`.
     pub forwarded_headers: ForwardedHeaders,
+    /// `trusted_proxies`: whose `X-Forwarded-For` counts; empty: whoever connects is taken for what
+    /// `forwarded_headers` says.
+    pub trusted_proxies: Vec<Network>,
+    /// `proxy_protocol`: every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
     /// `limits`
     pub limits: ListenerLimits,
     /// `tls`; clear text without it.
@@ -222,6 +230,10 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `replay_limit`: request body bytes kept for another Run. Default 64 KiB.
     pub replay_limit: usize,
+    /// `upgrades`: protocols that clients may switch to, lower case. Default websocket.
+    pub upgrades: Vec<Arc<str>>,
+    /// `upgrade_idle_timeout`: for how long nothing may move after an upgrade. Default 5 min.
+    pub upgrade_idle_timeout: Duration,
 }
 
 /// `match`

@@ -41,6 +41,8 @@ fn listener(listener: &Listener) -> Value {
             ForwardedHeaders::Replace => "replace",
             ForwardedHeaders::Append => "append",
         },
+        "trusted_proxies": listener.trusted_proxies.iter().map(ToString::to_string).collect::<Value>(),
+        "proxy_protocol": listener.proxy_protocol,
         "limits": listener_limits(&listener.limits),
         "tls": listener.tls.as_ref().map(listener_tls),
     })
@@ -107,6 +109,8 @@ fn route(route: &Route) -> Value {
         "upstream": route.upstreams.iter().map(share).collect::<Value>(),
         "timeout": route.timeout.map(duration_text),
         "replay_limit": size_text(route.replay_limit as u64),
+        "upgrades": route.upgrades.iter().map(|name| &**name).collect::<Value>(),
+        "upgrade_idle_timeout": duration_text(route.upgrade_idle_timeout),
     })
 }
 

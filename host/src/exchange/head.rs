@@ -4,6 +4,8 @@
 //! **Invariant:** inside, a request has its authority in `host`, an origin-form target, and no field that belongs to a
 //! connection.
 
+use std::net::IpAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{self, Entry, HOST},
@@ -12,7 +14,8 @@ use http::{
 };
 use meshup_abi::{ErrorKind, headers::is_hop_by_hop};
 
-use crate::config::{ForwardedHeaders, ListenerLimits};
+use super::wishes::Wishes;
+use crate::config::{self, ForwardedHeaders, ListenerLimits, Network};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -49,24 +52,35 @@ pub(crate) fn check_size(head: &Parts, limits: &ListenerLimits) -> Result<(), Er
     if fits { Ok(()) } else { Err(ErrorKind::HeadersTooLarge) }
 }
 
-/// Brings a client's request into the inner form.
+/// Why a request is refused for its head alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unacceptable {
+    /// Its target or authority is missing, ambiguous or not valid.
+    Invalid,
+    /// It asks for a tunnel to anywhere.
+    Connect,
+    /// It expects something else than `100-continue`.
+    Expectation,
+}
+
+/// Brings a client's request into the inner form; says what it asked of the connection.
 ///
 /// # Errors
-/// [`ErrorKind::BadRequest`] when the target or authority is missing, ambiguous or not valid.
-pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), ErrorKind> {
+/// [`Unacceptable`]
+pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<Wishes, Unacceptable> {
     if head.method == Method::CONNECT {
-        return Err(ErrorKind::BadRequest);
+        return Err(Unacceptable::Connect);
     }
-    authority_to_host(head)?;
+    authority_to_host(head).map_err(|_| Unacceptable::Invalid)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers);
     }
-    let te = strip_hop_by_hop(&mut head.headers);
+    let (te, wishes) = strip_hop_by_hop(&mut head.headers);
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
     }
     forward(&mut head.headers, forwarded);
-    Ok(())
+    wishes.of(head.version)
 }
 
 /// Takes the fields of the upstream's connection off its response. A length beside chunks does not count (RFC 9112
@@ -139,8 +153,9 @@ fn is_host_byte(byte: u8) -> bool {
 }
 
 /// What the `te` field said, for it is made anew.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 enum Te {
+    #[default]
     Absent,
     Trailers,
 }
@@ -156,19 +171,20 @@ pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
     owned
 }
 
-/// Takes off what belongs to the connection. One pass over the names: most messages have one such field or none.
-fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
-    let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
-    let mut gone: Vec<_> = hop_by_hop.cloned().collect();
+/// Takes off what belongs to the connection, and `expect`, which is made anew. One pass over the names: most messages
+/// have one such field or none.
+fn strip_hop_by_hop(headers: &mut HeaderMap) -> (Te, Wishes) {
+    let belongs = |name: &&HeaderName| is_hop_by_hop(name.as_str().as_bytes()) || **name == header::EXPECT;
+    let mut gone: Vec<_> = headers.keys().filter(belongs).cloned().collect();
     if gone.is_empty() {
-        return Te::Absent;
+        return Default::default();
     }
-    let te = te(headers);
+    let told = (te(headers), Wishes::of_fields(headers, &gone));
     gone.extend(connection_options(headers));
     for name in gone {
         headers.remove(name);
     }
-    te
+    told
 }
 
 fn te(headers: &HeaderMap) -> Te {
@@ -185,6 +201,27 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let names = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
     names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH)
+}
+
+/// The right-most address of `x-forwarded-for` that is none of the trusted proxies', who vouch for what stands left of
+/// them; where there is none, the last that is an address.
+pub(super) fn client_address(headers: &HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
+    let mut found = None;
+    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Some(address) = address(hop.trim()) else { break };
+        if !config::trusts(trusted, address) {
+            return Some(address);
+        }
+        found = Some(address);
+    }
+    found
+}
+
+/// An address, perhaps with a port, as proxies write it.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse().ok().map(|address: std::net::SocketAddr| address.ip());
+    hop.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
 fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
@@ -256,7 +293,7 @@ mod tests {
             ("te", "trailers, deflate"),
             ("accept", "*/*"),
         ]);
-        assert_eq!(strip_hop_by_hop(&mut headers), Te::Trailers);
+        assert_eq!(strip_hop_by_hop(&mut headers).0, Te::Trailers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length"]);
