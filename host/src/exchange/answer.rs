@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::{fields::HeadFields, head, known, names};
+use super::{head, head_fields::HeadFields, known, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -26,7 +26,7 @@ use super::{
     answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
-    fields::HeadFields,
+    head_fields::HeadFields,
     refusal,
     wishes::Wishes,
 };

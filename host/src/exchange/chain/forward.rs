@@ -10,7 +10,7 @@ use meshup_abi::{BodyError, ErrorKind};
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{RequestBody, ResponseSource},
-    exchange::{answer::FetchRequest, fields::HeadFields, head, refusal, wishes::Wishes},
+    exchange::{answer::FetchRequest, head, head_fields::HeadFields, refusal, wishes::Wishes},
     upstream::{Answer, Lease},
 };
 
