@@ -6,21 +6,25 @@
 
 use std::{rc::Rc, time::Instant};
 
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, Version, request::Parts};
 use http_body::Body;
 use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
 
 mod answer;
+mod authority;
 mod chain;
 mod completion;
 mod event;
+mod fields;
 mod head;
 mod info;
 mod names;
+mod path;
 mod refusal;
 
 pub(crate) use completion::{Completion, Summary};
+pub(crate) use fields::clean_trailers;
 pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
 
@@ -37,11 +41,11 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
     let generation = connection.worker.generation();
-    if let Err(kind) = head::accept(&mut head, &connection.forwarded) {
-        return refuse(connection, &head.method, kind);
+    if let Err(kind) = head::accept(&mut head, &connection.forwarded, &connection.listener) {
+        return refuse(connection, (&head.method, protocol), kind);
     }
     let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, &head.method, ErrorKind::NoRoute);
+        return refuse(connection, (&head.method, protocol), ErrorKind::NoRoute);
     };
     let body = request_body(incoming, connection.listener.limits.max_body_bytes);
     let filters = route.filters.len();
@@ -77,12 +81,12 @@ fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<
 }
 
 /// The answer to a request that reached no route.
-fn refuse(connection: &Connection, method: &Method, kind: ErrorKind) -> Response<ResponseBody> {
+fn refuse(connection: &Connection, (method, version): (&Method, Version), kind: ErrorKind) -> Response<ResponseBody> {
     let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
     let mut response = refusal::response(kind).map(|body| ResponseBody::bare(source(body)));
     connection.worker.metrics.unrouted(response.status());
     tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
-    if kind == ErrorKind::BadRequest {
+    if kind == ErrorKind::BadRequest && version != Version::HTTP_2 {
         response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
     response

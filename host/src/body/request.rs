@@ -14,6 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use meshup_abi::BodyError;
 
+use crate::exchange::clean_trailers;
+
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyFailure {
@@ -167,7 +169,7 @@ impl RequestSource {
             };
             match frame.into_data() {
                 Ok(data) => return Poll::Ready(Some(self.count(data))),
-                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok(),
+                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok().map(clean_trailers),
             }
         }
     }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, Listener, ListenerLimits, LoadBalancing,
-    ModuleSource, OnError, Protocol, Route, RouteMatch, Upstream, WeightedUpstream, secret,
+    ModuleSource, OnError, PathNormalization, Protocol, Route, RouteMatch, Underscores, Upstream, WeightedUpstream,
+    secret,
     value::{duration_text, size_text},
 };
 
@@ -37,6 +38,16 @@ fn listener(listener: &Listener) -> Value {
         "forwarded_headers": match listener.forwarded_headers {
             ForwardedHeaders::Replace => "replace",
             ForwardedHeaders::Append => "append",
+        },
+        "path_normalization": match listener.path_normalization {
+            PathNormalization::Strict => "strict",
+            PathNormalization::Relaxed => "relaxed",
+            PathNormalization::Off => "off",
+        },
+        "underscores_in_headers": match listener.underscores {
+            Underscores::Drop => "drop",
+            Underscores::Reject => "reject",
+            Underscores::Allow => "allow",
         },
         "limits": listener_limits(&listener.limits),
     })

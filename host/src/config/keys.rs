@@ -21,7 +21,7 @@ macro_rules! sections {
 sections! {
     ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
-    LISTENER "`[[listeners]]`": "name" "listen" "forwarded_headers" "limits" "tls";
+    LISTENER "`[[listeners]]`": "name" "listen" "forwarded_headers" "path_normalization" "underscores_in_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
     FILTER "`[filters.NAME]`": "module" "on_error" "isolation" "limits" "config";

@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, PathNormalization, Underscores, keys,
     raw::{Fault, Table, Value},
     value::{count, duration, listen_address, name, one_of, size, size_in_memory},
 };
@@ -66,6 +66,8 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
     let forwarded_headers = table.read("forwarded_headers", |value| {
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
+    let path_normalization = table.read("path_normalization", path_normalization);
+    let underscores = table.read("underscores_in_headers", underscores);
     let limits = limits(table);
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
     let address = table.required("listen")?;
@@ -74,9 +76,24 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         name: name?,
         listen: listen?,
         forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
+        path_normalization: path_normalization.unwrap_or(PathNormalization::Strict),
+        underscores: underscores.unwrap_or(Underscores::Drop),
         limits,
     };
     Some((listener, address.location()))
+}
+
+fn path_normalization(value: &Value<'_>) -> Result<PathNormalization, Fault> {
+    let words = [
+        ("strict", PathNormalization::Strict),
+        ("relaxed", PathNormalization::Relaxed),
+        ("off", PathNormalization::Off),
+    ];
+    one_of(value, &words)
+}
+
+fn underscores(value: &Value<'_>) -> Result<Underscores, Fault> {
+    one_of(value, &[("drop", Underscores::Drop), ("reject", Underscores::Reject), ("allow", Underscores::Allow)])
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::{head, names};
+use super::{authority, head, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -351,7 +351,7 @@ fn path(field: &Field<'_>) -> Result<PathAndQuery, Refused> {
 }
 
 fn authority(field: &Field<'_>) -> Result<HeaderValue, Refused> {
-    let value = HeaderValue::from_bytes(field.payload).ok().filter(|value| head::is_authority(value.as_bytes()));
+    let value = HeaderValue::from_bytes(field.payload).ok().filter(|value| authority::is_authority(value.as_bytes()));
     value.ok_or_else(|| invalid("authority", field.payload))
 }
 

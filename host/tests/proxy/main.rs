@@ -5,6 +5,11 @@
 mod access_filter;
 mod basic_auth_filter;
 mod bundled;
+mod cases_framing;
+mod cases_heads;
+mod cases_http2;
+mod cases_requests;
+mod cases_responses;
 mod drain;
 mod examples;
 mod faults;

@@ -122,7 +122,8 @@ impl Exchange {
         let work = async {
             let mut request = Some(fetch_request(fetch)?);
             let (response, lease) = upstream.send(&mut request, |_| {}).await?;
-            let (head, incoming) = response.into_parts();
+            let (mut head, incoming) = response.into_parts();
+            head::strip_response(&mut head.headers)?;
             let mut source = ResponseSource::Upstream(incoming, lease);
             let body = source.read(limit).await.map_err(|error| match error {
                 BodyError::TooLarge => ErrorKind::LimitExceeded,
@@ -141,7 +142,10 @@ fn upstream_reply((response, mut lease): Answer) -> Reply {
         return Reply::error(ErrorKind::BadResponse);
     }
     let (mut head, incoming) = response.into_parts();
-    head::strip_response(&mut head.headers);
+    if let Err(kind) = head::strip_response(&mut head.headers) {
+        // The connection is dropped with the lease: where its next response begins is anybody's guess.
+        return Reply::error(kind);
+    }
     head.version = http::Version::HTTP_11;
     let source = if http_body::Body::is_end_stream(&incoming) {
         lease.give_back();
