@@ -44,11 +44,11 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded, listener: &Listene
         ErrorKind::BadRequest
     })?;
     if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
         // The parser of HTTP/1 counts by itself.
         if head.headers.len() > listener.limits.max_headers {
             return Err(ErrorKind::HeadersTooLarge);
         }
-        join_cookies(&mut head.headers);
         trim(&mut head.headers);
     }
     let te = strip_request(&mut head.headers, forwarded.policy, listener.underscores)?;

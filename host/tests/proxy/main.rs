@@ -5,6 +5,7 @@
 mod access_filter;
 mod basic_auth_filter;
 mod bundled;
+mod cases_chunks;
 mod cases_framing;
 mod cases_heads;
 mod cases_http2;
