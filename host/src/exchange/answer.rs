@@ -346,7 +346,10 @@ fn method(field: &Field<'_>) -> Result<Method, Refused> {
 }
 
 fn path(field: &Field<'_>) -> Result<PathAndQuery, Refused> {
-    let path = PathAndQuery::try_from(field.payload).map_err(|_| invalid("path", field.payload))?;
+    let parsed = PathAndQuery::try_from(field.payload).ok();
+    // A fragment would be dropped in silence.
+    let path = parsed.filter(|path| path.as_str().len() == field.payload.len());
+    let path = path.ok_or_else(|| invalid("path", field.payload))?;
     if path.as_str().starts_with('/') || path == "*" { Ok(path) } else { Err(invalid("path", field.payload)) }
 }
 

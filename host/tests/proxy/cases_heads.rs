@@ -248,6 +248,7 @@ async fn case_22_header_injection_by_a_filter() {
         r#"te = "gzip""#,
         r#"upgrade = "h2c""#,
         r#"PATH = "admin""#,
+        r#"PATH = "/a#b""#,
         r#"PATH = "/a b""#,
         r#"PATH = "/a\r\nX: y""#,
         r#"PATH = "http://evil/""#,
