@@ -134,10 +134,37 @@ pub struct Listener {
     pub trusted_proxies: Vec<Network>,
     /// `proxy_protocol`: every connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// `path_normalization`: which form of a path matches and is forwarded.
+    pub path_normalization: PathNormalization,
+    /// `underscores_in_headers`: what happens to header fields with `_` in their names.
+    pub underscores: Underscores,
     /// `limits`
     pub limits: ListenerLimits,
     /// `tls`; clear text without it.
     pub tls: Option<ListenerTls>,
+}
+
+/// `path_normalization`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathNormalization {
+    /// `"strict"` (default): one normal form; what readers disagree about is refused.
+    Strict,
+    /// `"relaxed"`: the same, but encoded slashes and backslashes stay encoded, `//` stays, and encoded bytes need not be
+    /// UTF-8.
+    Relaxed,
+    /// `"off"`: the path stays as the client wrote it.
+    Off,
+}
+
+/// `underscores_in_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// `"drop"` (default): the fields go no further.
+    Drop,
+    /// `"reject"`: the request is refused.
+    Reject,
+    /// `"allow"`: they are fields as any other.
+    Allow,
 }
 
 /// `forwarded_headers`

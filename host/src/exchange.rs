@@ -8,7 +8,7 @@ use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
+    HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CONNECTION},
     request::Parts,
 };
@@ -17,18 +17,22 @@ use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
 
 mod answer;
+mod authority;
 mod chain;
 mod completion;
 mod event;
+mod fields;
 mod head;
 mod head_fields;
 mod info;
 mod known;
 mod names;
+mod path;
 mod refusal;
 mod wishes;
 
 pub(crate) use completion::{Completion, Summary};
+pub(crate) use fields::clean_trailers;
 pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
 
@@ -50,14 +54,14 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let protocol = head.version;
     let generation = connection.worker.generation();
     if let Err(kind) = head::check_size(&head, &connection.listener.limits) {
-        return refuse(connection, &head.method, kind, refusal::status(kind));
+        return refuse(connection, (&head.method, protocol), kind, refusal::status(kind));
     }
-    let wishes = match head::accept(&mut head, &connection.forwarded) {
+    let wishes = match head::accept(&mut head, &connection.forwarded, &connection.listener) {
         Ok(wishes) => wishes,
-        Err(why) => return refuse_head(connection, &head.method, why),
+        Err(why) => return refuse_head(connection, (&head.method, protocol), why),
     };
     let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, &head.method, ErrorKind::NoRoute, StatusCode::NOT_FOUND);
+        return refuse(connection, (&head.method, protocol), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
     };
     let wishes = wishes.granted(&route.upgrades, !incoming.is_end_stream());
     let body = request_body(incoming, connection.listener.limits.max_body_bytes);
@@ -98,13 +102,13 @@ fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<
 
 /// The answer to a request whose head cannot be accepted.
 #[cold]
-fn refuse_head(connection: &Connection, method: &Method, why: Unacceptable) -> Response<ResponseBody> {
-    let status = match why {
-        Unacceptable::Invalid => StatusCode::BAD_REQUEST,
-        Unacceptable::Connect => StatusCode::METHOD_NOT_ALLOWED,
-        Unacceptable::Expectation => StatusCode::EXPECTATION_FAILED,
+fn refuse_head(connection: &Connection, request: (&Method, Version), why: Unacceptable) -> Response<ResponseBody> {
+    let (kind, status) = match why {
+        Unacceptable::Head(kind) => (kind, refusal::status(kind)),
+        Unacceptable::Connect => (ErrorKind::BadRequest, StatusCode::METHOD_NOT_ALLOWED),
+        Unacceptable::Expectation => (ErrorKind::BadRequest, StatusCode::EXPECTATION_FAILED),
     };
-    let mut response = refuse(connection, method, ErrorKind::BadRequest, status);
+    let mut response = refuse(connection, request, kind, status);
     if why == Unacceptable::Connect {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
@@ -112,10 +116,15 @@ fn refuse_head(connection: &Connection, method: &Method, why: Unacceptable) -> R
 }
 
 /// The answer to a request that reached no route.
-fn refuse(connection: &Connection, method: &Method, kind: ErrorKind, status: StatusCode) -> Response<ResponseBody> {
+fn refuse(
+    connection: &Connection,
+    (method, version): (&Method, Version),
+    kind: ErrorKind,
+    status: StatusCode,
+) -> Response<ResponseBody> {
     let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
     let mut response = refused(connection, kind, status).map(|body| ResponseBody::bare(source(body)));
-    if kind == ErrorKind::BadRequest {
+    if kind == ErrorKind::BadRequest && version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use meshup_abi::BodyError;
 
 use super::Permission;
+use crate::exchange::clean_trailers;
 
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -205,7 +206,7 @@ impl RequestSource {
             self.ended.set(body.is_end_stream());
             match frame.into_data() {
                 Ok(data) => return Poll::Ready(Some(self.count(data))),
-                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok(),
+                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok().map(clean_trailers),
             }
         }
     }

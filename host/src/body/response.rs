@@ -14,7 +14,7 @@ use meshup_abi::{BodyError, Outcome};
 use tokio::time::Sleep;
 
 use crate::{
-    exchange::Completion,
+    exchange::{Completion, clean_trailers},
     server::{ActiveExchange, Tunnel},
     upstream::Lease,
 };
@@ -103,7 +103,7 @@ impl ResponseSource {
                     lease.give_back();
                     *self = Self::Empty;
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)))
+                Poll::Ready(frame.map(|frame| frame.map(clean).map_err(ResponseFailure::Upstream)))
             }
             Self::Read(read) => read.poll_frame(cx),
         }
@@ -128,6 +128,14 @@ fn ends<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> bool {
     frame.is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
 }
 
+/// Takes off trailers what may not be there.
+fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(clean_trailers(trailers)),
+        Err(data) => data,
+    }
+}
+
 impl ReadBody {
     async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let mut len: usize = self.chunks.iter().map(Bytes::len).sum();
@@ -141,7 +149,7 @@ impl ReadBody {
                         len += data.len();
                         self.chunks.push_back(data);
                     }
-                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    Err(frame) => self.trailers = frame.into_trailers().ok().map(clean_trailers),
                 },
                 Some(Err(_)) => {
                     self.broken = true;
@@ -178,7 +186,7 @@ impl ReadBody {
                 self.rest = None;
             }
             if frame.is_some() {
-                return Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)));
+                return Poll::Ready(frame.map(|frame| frame.map(clean).map_err(ResponseFailure::Upstream)));
             }
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))

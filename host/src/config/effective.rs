@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
-    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, Protocol, Route, RouteMatch,
-    TlsVersion, Upstream, UpstreamTls, WeightedUpstream, secret,
+    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, PathNormalization, Protocol, Route,
+    RouteMatch, TlsVersion, Underscores, Upstream, UpstreamTls, WeightedUpstream, secret,
     upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
@@ -43,6 +43,16 @@ fn listener(listener: &Listener) -> Value {
         },
         "trusted_proxies": listener.trusted_proxies.iter().map(ToString::to_string).collect::<Value>(),
         "proxy_protocol": listener.proxy_protocol,
+        "path_normalization": match listener.path_normalization {
+            PathNormalization::Strict => "strict",
+            PathNormalization::Relaxed => "relaxed",
+            PathNormalization::Off => "off",
+        },
+        "underscores_in_headers": match listener.underscores {
+            Underscores::Drop => "drop",
+            Underscores::Reject => "reject",
+            Underscores::Allow => "allow",
+        },
         "limits": listener_limits(&listener.limits),
         "tls": listener.tls.as_ref().map(listener_tls),
     })

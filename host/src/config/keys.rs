@@ -22,7 +22,8 @@ sections! {
     ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
     LISTENER "`[[listeners]]`":
-        "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "limits" "tls";
+        "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "path_normalization"
+        "underscores_in_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
     LISTENER_TLS "`tls` of a listener":

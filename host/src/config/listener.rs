@@ -5,7 +5,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, Network, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, Network, PathNormalization,
+    Underscores, keys,
     network::network,
     raw::{Fault, Table, Value},
     tls,
@@ -67,6 +68,8 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
     let forwarded_headers = table.read("forwarded_headers", |value| {
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
+    let path_normalization = table.read("path_normalization", path_normalization);
+    let underscores = table.read("underscores_in_headers", underscores);
     let limits = limits(table);
     let (tls, tls_location) = tls::listener(table).unzip();
     let proxy_protocol = table.read("proxy_protocol", boolean);
@@ -82,6 +85,8 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         forwarded_headers,
         trusted_proxies: trusted_proxies.unwrap_or_default(),
         proxy_protocol: proxy_protocol.unwrap_or(false),
+        path_normalization: path_normalization.unwrap_or(PathNormalization::Strict),
+        underscores: underscores.unwrap_or(Underscores::Drop),
         limits,
         tls,
     };
@@ -95,6 +100,19 @@ fn networks(value: &Value<'_>, policy: ForwardedHeaders) -> Vec<Network> {
         value.report(needs.help("add `forwarded_headers = \"append\"`"));
     }
     items.iter().filter_map(|item| item.read(network)).collect()
+}
+
+fn path_normalization(value: &Value<'_>) -> Result<PathNormalization, Fault> {
+    let words = [
+        ("strict", PathNormalization::Strict),
+        ("relaxed", PathNormalization::Relaxed),
+        ("off", PathNormalization::Off),
+    ];
+    one_of(value, &words)
+}
+
+fn underscores(value: &Value<'_>) -> Result<Underscores, Fault> {
+    one_of(value, &[("drop", Underscores::Drop), ("reject", Underscores::Reject), ("allow", Underscores::Allow)])
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {

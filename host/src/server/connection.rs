@@ -60,6 +60,12 @@ const MAX_STREAMS: u32 = 200;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
 /// HTTP/2 library answers with a bare 431.
 const READ_HEADS: usize = 2;
+/// Streams that a client reset before they were begun, and that it made the proxy reset: more are an attack
+/// (CVE-2023-44487, CVE-2025-8671).
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_LOCAL_RESETS: usize = 200;
+/// Response bytes that wait for one stream's window.
+const MAX_SEND_BUFFER: usize = 128 * 1024;
 
 /// One client connection.
 #[derive(Debug)]
@@ -336,6 +342,9 @@ async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watc
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);

@@ -42,6 +42,10 @@ pub(crate) enum Ambiguity {
     Chunk,
     #[error("a line that is too long")]
     LineTooLong,
+    #[error("a fragment in the target")]
+    Fragment,
+    #[error("a method that is too long")]
+    Method,
 }
 
 /// Where in the byte stream the guard stands.
@@ -71,6 +75,8 @@ enum State {
 const MAX_LINE: usize = 1024 * 1024;
 /// The longest chunk-size line, extensions included.
 const MAX_CHUNK_LINE: usize = 4096;
+/// The longest method; no registered one is half as long.
+const MAX_METHOD: usize = 64;
 
 /// Follows the framing of the requests on one connection.
 #[derive(Debug)]
@@ -183,7 +189,12 @@ impl Guard {
         }
         self.line.extend_from_slice(rest.get(start..).unwrap_or_default());
         let max = if self.state == State::ChunkSize { MAX_CHUNK_LINE } else { MAX_LINE };
-        if self.line.len() > max { Err((start, Ambiguity::LineTooLong)) } else { Ok(rest.len()) }
+        if self.line.len() > max {
+            return Err((start, Ambiguity::LineTooLong));
+        }
+        let endless = self.state == State::Start
+            && self.line.get(..=MAX_METHOD).is_some_and(|method| memchr::memchr(b' ', method).is_none());
+        if endless { Err((start, Ambiguity::Method)) } else { Ok(rest.len()) }
     }
 
     /// Takes the end of a line, whose beginning may have come before.
@@ -206,6 +217,7 @@ impl Guard {
         match self.state {
             State::Start if line.is_empty() => {}
             State::Start => {
+                check_request_line(line)?;
                 self.content_length = None;
                 self.chunked = false;
                 self.request_line = line.len();
@@ -223,6 +235,7 @@ impl Guard {
             State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
             State::ChunkEnd => return Err(Ambiguity::Chunk),
             State::Trailers if line.is_empty() => self.state = State::Start,
+            State::Trailers if line.starts_with(b" ") || line.starts_with(b"\t") => return Err(Ambiguity::Fold),
             State::Trailers | State::Body(_) | State::ChunkData(_) | State::Held | State::Refused(_) => {}
         }
         Ok(())
@@ -270,6 +283,16 @@ impl Guard {
         self.content_length = Some(number.ok_or(Ambiguity::ContentLength)?);
         Ok(())
     }
+}
+
+/// What the parser would not mind: a method of any length, and a fragment, which it drops.
+fn check_request_line(line: &[u8]) -> Result<(), Ambiguity> {
+    let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    if method_end > MAX_METHOD {
+        return Err(Ambiguity::Method);
+    }
+    let target = line.get(method_end..).unwrap_or_default();
+    memchr::memchr(b'#', target).map_or(Ok(()), |_| Err(Ambiguity::Fragment))
 }
 
 fn within(left: u64, rest: &[u8]) -> usize {
@@ -563,6 +586,9 @@ mod tests {
             (format!("{chunked}5;a\x01\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
             (format!("{chunked}5\r\nabcdefg\r\n0\r\n\r\n"), Ambiguity::Chunk),
             (format!("{chunked}10000000000000000\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}0\r\nA: b\r\n c\r\n\r\n"), Ambiguity::Fold),
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".into(), Ambiguity::Fragment),
+            ("A".repeat(65), Ambiguity::Method),
         ] {
             assert_eq!(inspect(stream.as_bytes()), Some(expected), "{stream}");
         }

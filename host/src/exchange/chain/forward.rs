@@ -141,7 +141,8 @@ impl Exchange {
         };
         let work = async {
             let (response, lease) = upstream.send(&mut request, destination, |_| {}).await?;
-            let (head, incoming) = response.into_parts();
+            let (mut head, incoming) = response.into_parts();
+            head::strip_response(&mut head.headers)?;
             let mut source = ResponseSource::Upstream(incoming, lease);
             let body = source.read(limit).await.map_err(|error| match error {
                 BodyError::TooLarge => ErrorKind::LimitExceeded,
@@ -166,7 +167,10 @@ fn upstream_reply((response, mut lease): Answer, wishes: &Wishes) -> Reply {
         return switched(response, lease, wishes);
     }
     let (mut head, incoming) = response.into_parts();
-    head::strip_response(&mut head.headers);
+    if let Err(kind) = head::strip_response(&mut head.headers) {
+        // The connection is dropped with the lease: where its next response begins is anybody's guess.
+        return Reply::error(kind);
+    }
     head.version = http::Version::HTTP_11;
     let source = if http_body::Body::is_end_stream(&incoming) {
         lease.give_back();
@@ -185,7 +189,9 @@ fn switched(mut response: Response<Incoming>, lease: Lease, wishes: &Wishes) -> 
     }
     let connection = hyper::upgrade::on(&mut response);
     let (mut head, _) = response.into_parts();
-    head::strip_response(&mut head.headers);
+    if let Err(kind) = head::strip_response(&mut head.headers) {
+        return Reply::error(kind);
+    }
     Reply::new(Response::from_parts(head, ResponseSource::Switched(Box::new((connection, lease)))))
 }
 

@@ -73,6 +73,11 @@ impl Wire {
         soon("a write", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
+    /// Ends this side; the other can still be read.
+    pub(crate) async fn finish(&mut self) {
+        let _ = soon("an end", self.stream.shutdown()).await;
+    }
+
     /// Closes with a reset instead of an end.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
