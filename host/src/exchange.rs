@@ -34,6 +34,7 @@ mod wishes;
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
 pub(crate) use head::Forwarded;
+pub(crate) use refusal::status;
 pub use info::{ExchangeInfo, Variables};
 
 pub use crate::server::{Peer, TlsSession};

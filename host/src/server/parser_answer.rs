@@ -94,7 +94,7 @@ impl<S> Answering<S> {
         if self.connection.answered_barely.take() {
             return;
         }
-        let response = exchange::refused(&self.connection, kind, status);
+        let response = exchange::refused(&self.connection, kind, exchange::status(kind));
         self.answer = Some(Answer { bytes: on_the_wire(&response, date), written: 0 });
     }
 }
