@@ -34,8 +34,8 @@ mod wishes;
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
 pub(crate) use head::Forwarded;
-pub(crate) use refusal::status;
 pub use info::{ExchangeInfo, Variables};
+pub(crate) use refusal::status;
 
 pub use crate::server::{Peer, TlsSession};
 
