@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod listener;
 mod matching;
+mod network;
 mod raw;
 mod route;
 mod secret;
@@ -27,6 +28,8 @@ pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
 pub(crate) use document::{parse_whole, read_whole};
 pub use effective::effective;
+pub use network::Network;
+pub(crate) use network::trusts;
 pub use tls::{
     ClientAuth, ClientCertificates, KeyPair, ListenerTls, PairLocation, TlsLocation, TlsVersion, UpstreamTls,
 };
@@ -126,10 +129,42 @@ pub struct Listener {
     pub transparent: bool,
     /// `forwarded_headers`: what happens to the client's `X-Forwarded-*`.
     pub forwarded_headers: ForwardedHeaders,
+    /// `trusted_proxies`: whose `X-Forwarded-For` counts; empty: whoever connects is taken for what
+    /// `forwarded_headers` says.
+    pub trusted_proxies: Vec<Network>,
+    /// `proxy_protocol`: every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// `path_normalization`: which form of a path matches and is forwarded.
+    pub path_normalization: PathNormalization,
+    /// `underscores_in_headers`: what happens to header fields with `_` in their names.
+    pub underscores: Underscores,
     /// `limits`
     pub limits: ListenerLimits,
     /// `tls`; clear text without it.
     pub tls: Option<ListenerTls>,
+}
+
+/// `path_normalization`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathNormalization {
+    /// `"strict"` (default): one normal form; what readers disagree about is refused.
+    Strict,
+    /// `"relaxed"`: the same, but encoded slashes and backslashes stay encoded, `//` stays, and encoded bytes need not be
+    /// UTF-8.
+    Relaxed,
+    /// `"off"`: the path stays as the client wrote it.
+    Off,
+}
+
+/// `underscores_in_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// `"drop"` (default): the fields go no further.
+    Drop,
+    /// `"reject"`: the request is refused.
+    Reject,
+    /// `"allow"`: they are fields as any other.
+    Allow,
 }
 
 /// `forwarded_headers`
@@ -222,6 +257,10 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `replay_limit`: request body bytes kept for another Run. Default 64 KiB.
     pub replay_limit: usize,
+    /// `upgrades`: protocols that clients may switch to, lower case. Default websocket.
+    pub upgrades: Vec<Arc<str>>,
+    /// `upgrade_idle_timeout`: for how long nothing may move after an upgrade. Default 5 min.
+    pub upgrade_idle_timeout: Duration,
 }
 
 /// `match`

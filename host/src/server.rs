@@ -17,14 +17,18 @@ mod aside;
 mod connection;
 mod destination;
 mod guard;
+mod link;
 mod parser_answer;
 mod preface;
+mod proxy_protocol;
 mod session;
 mod tls;
+mod tunnel;
 
 pub(crate) use connection::{ActiveExchange, Connection};
 pub use session::{Peer, TlsSession};
 pub(crate) use tls::{Material, Tls, Trust};
+pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
 

@@ -17,6 +17,7 @@ mod destination;
 mod endpoint;
 mod http1;
 mod http2;
+mod interim;
 mod spare;
 mod tls;
 
@@ -42,6 +43,7 @@ pub(crate) type Answer = (Response<Incoming>, Lease);
 pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
+    protocol: config::Protocol,
     places: Places,
     balancer: Balancer,
     overload_reported: Cell<bool>,
@@ -64,10 +66,16 @@ impl Upstream {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
+            protocol: config.protocol,
             places,
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
         }
+    }
+
+    /// Whether it can be asked to switch protocols, and for interim responses.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.protocol == config::Protocol::Http1
     }
 
     /// The configured endpoints, in their order.
@@ -139,12 +147,24 @@ impl Upstream {
 /// How many endpoints one request is offered to when connecting fails.
 const MAX_ENDPOINTS_TRIED: usize = 3;
 
+/// Whether the upstream said something that no upstream may say.
+fn is_invalid(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
         Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
         Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
-        None if error.is_parse() => ErrorKind::BadResponse,
+        None if error.is_parse() || is_invalid(error) || is_http2_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
+}
+
+/// Whether our side ended the stream or the connection because of what the peer sent.
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

@@ -75,6 +75,9 @@ pub(crate) struct Route {
     pub filters: Vec<Rc<WorkerFilter>>,
     pub timeout: Option<Duration>,
     pub replay_limit: usize,
+    /// Protocols that clients may switch to, lower case.
+    pub upgrades: Vec<Arc<str>>,
+    pub upgrade_idle_timeout: Duration,
     pub metrics: RouteMetrics,
     upstreams: Vec<(Rc<Upstream>, u32)>,
     total_weight: u32,
@@ -194,6 +197,8 @@ impl Worker {
                 filters: route.filters.iter().filter_map(|name| filters.get(name).cloned()).collect(),
                 timeout: route.timeout,
                 replay_limit: route.replay_limit,
+                upgrades: route.upgrades.clone(),
+                upgrade_idle_timeout: route.upgrade_idle_timeout,
                 metrics: RouteMetrics::new(&route.name),
                 total_weight: weighted.iter().map(|(_, weight)| weight).sum(),
                 upstreams: weighted,

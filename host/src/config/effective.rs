@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
-    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, Protocol, Route, RouteMatch,
-    TlsVersion, Upstream, UpstreamTls, WeightedUpstream, secret,
+    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, PathNormalization, Protocol, Route,
+    RouteMatch, TlsVersion, Underscores, Upstream, UpstreamTls, WeightedUpstream, secret,
     upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
@@ -40,6 +40,18 @@ fn listener(listener: &Listener) -> Value {
         "forwarded_headers": match listener.forwarded_headers {
             ForwardedHeaders::Replace => "replace",
             ForwardedHeaders::Append => "append",
+        },
+        "trusted_proxies": listener.trusted_proxies.iter().map(ToString::to_string).collect::<Value>(),
+        "proxy_protocol": listener.proxy_protocol,
+        "path_normalization": match listener.path_normalization {
+            PathNormalization::Strict => "strict",
+            PathNormalization::Relaxed => "relaxed",
+            PathNormalization::Off => "off",
+        },
+        "underscores_in_headers": match listener.underscores {
+            Underscores::Drop => "drop",
+            Underscores::Reject => "reject",
+            Underscores::Allow => "allow",
         },
         "limits": listener_limits(&listener.limits),
         "tls": listener.tls.as_ref().map(listener_tls),
@@ -107,6 +119,8 @@ fn route(route: &Route) -> Value {
         "upstream": route.upstreams.iter().map(share).collect::<Value>(),
         "timeout": route.timeout.map(duration_text),
         "replay_limit": size_text(route.replay_limit as u64),
+        "upgrades": route.upgrades.iter().map(|name| &**name).collect::<Value>(),
+        "upgrade_idle_timeout": duration_text(route.upgrade_idle_timeout),
     })
 }
 

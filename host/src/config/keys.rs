@@ -21,7 +21,9 @@ macro_rules! sections {
 sections! {
     ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
-    LISTENER "`[[listeners]]`": "name" "listen" "transparent" "forwarded_headers" "limits" "tls";
+    LISTENER "`[[listeners]]`":
+        "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "path_normalization"
+        "underscores_in_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
     LISTENER_TLS "`tls` of a listener":
@@ -29,7 +31,8 @@ sections! {
     CERTIFICATE "an item of `certificates`": "certificate" "private_key";
     FILTER "`[filters.NAME]`": "module" "on_error" "isolation" "limits" "config";
     FILTER_LIMITS "`limits` of a filter": "memory" "cpu_per_call";
-    ROUTE "`[[routes]]`": "name" "match" "filters" "upstream" "timeout" "replay_limit";
+    ROUTE "`[[routes]]`":
+        "name" "match" "filters" "upstream" "timeout" "replay_limit" "upgrades" "upgrade_idle_timeout";
     MATCH "`match` of a route": "listener" "host" "path" "path_prefix" "methods" "headers" "query";
     WEIGHTED "an item of `upstream`": "name" "weight";
     UPSTREAM "`[upstreams.NAME]`":

@@ -26,15 +26,17 @@ pub(super) fn integer(value: &Value<'_>, allowed: RangeInclusive<u64>) -> Result
     parsed.filter(|number| allowed.contains(number)).ok_or_else(out_of_range)
 }
 
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Fault> {
+    match value.inner() {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        _ => Err(value.expected("`true` or `false`")),
+    }
+}
+
 /// [`integer`] as `usize`.
 pub(super) fn count(value: &Value<'_>, allowed: RangeInclusive<u64>) -> Result<usize, Fault> {
     integer(value, allowed).and_then(to_usize)
-}
-
-/// `true` or `false`.
-pub(super) fn flag(value: &Value<'_>) -> Result<bool, Fault> {
-    let DeValue::Boolean(flag) = value.inner() else { return Err(value.expected("`true` or `false`")) };
-    Ok(*flag)
 }
 
 /// A duration of at least a millisecond.

@@ -52,10 +52,15 @@ impl Process {
     }
 
     fn addresses(&self, message: &str) -> impl Iterator<Item = SocketAddr> {
-        let log = fs::read_to_string(&self.log).unwrap();
+        let log = self.log();
         let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let said = lines.into_iter().filter(|line| line["message"] == message);
         said.map(|line| line["address"].as_str().unwrap().parse().unwrap()).collect::<Vec<_>>().into_iter()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     /// The first listener's address.
@@ -70,6 +75,11 @@ impl Process {
     /// Its configuration file.
     pub(crate) fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {
