@@ -23,7 +23,7 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
+    answer::{Answer, Decision, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
     head_fields::HeadFields,
@@ -62,6 +62,8 @@ struct Slot {
     state: State,
     phase: Option<Phase>,
     want_end: bool,
+    /// To be done to the response of a request that it passed on.
+    on_response: Option<HeaderChanges>,
     /// Of the present Run.
     deadline: Option<Instant>,
     calls: u32,
@@ -318,6 +320,10 @@ impl Exchange {
         while at > 0 {
             at -= 1;
             let (Some(filter), Some(slot)) = (filters.get(at), self.end.slots.0.get_mut(at)) else { return None };
+            if let Some(headers) = slot.on_response.take() {
+                self.change_response(at, ResponseChanges { status: None, headers, body: None });
+                continue;
+            }
             if slot.state != State::Waiting {
                 continue;
             }
@@ -360,7 +366,8 @@ impl Exchange {
                 Err(fault) => return Ok(self.fault(filter, at, &fault)),
             };
             happening = match answer.verdict {
-                Decision::Pass(changes) => {
+                Decision::Pass(changes, on_response) => {
+                    self.pass(at, on_response);
                     self.change_request(at, changes);
                     return Ok(Step::Inward);
                 }
@@ -471,6 +478,13 @@ impl Exchange {
     fn busy(&mut self, at: usize) {
         if let Some(slot) = self.end.slots.0.get_mut(at) {
             slot.state = State::Busy;
+        }
+    }
+
+    /// Filter `at` is done, but for changes to the headers of the response that comes outward.
+    fn pass(&mut self, at: usize, on_response: HeaderChanges) {
+        if let Some(slot) = self.end.slots.0.get_mut(at).filter(|_| !on_response.is_empty()) {
+            slot.on_response = Some(on_response);
         }
     }
 
