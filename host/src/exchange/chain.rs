@@ -213,7 +213,7 @@ impl Reply {
 pub(super) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
-    /// The head's headers as filters are told them, while several are.
+    /// The head as filters are told it, while several are.
     head_fields: Option<HeadFields>,
     wishes: Wishes,
     scheme: &'static str,
@@ -430,9 +430,7 @@ impl Exchange {
         };
         let told = match happening {
             Happening::Request => Told::Request {
-                head,
-                fields: head_fields.get_or_insert_with(|| HeadFields::of_request(&head.headers)),
-                scheme,
+                fields: head_fields.get_or_insert_with(|| HeadFields::of_request(head, scheme)),
                 flags: event::flags(request.is_none(), replayable),
             },
             Happening::Response => Told::Response {
@@ -521,6 +519,7 @@ impl Exchange {
     }
 
     fn change_rest(&mut self, rest: RestOfRequest) {
+        self.head_fields = None;
         if let Some(method) = rest.method {
             self.head.method = method;
         }
@@ -538,7 +537,6 @@ impl Exchange {
         }
         if let Some(body) = rest.body {
             self.head.headers.remove(CONTENT_LENGTH);
-            self.head_fields = None;
             self.end.request = Some(RequestSource::replaced(body));
         }
     }
