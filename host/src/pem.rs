@@ -53,7 +53,13 @@ pub(crate) enum PemError {
 /// The cryptography of every connection.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())).clone()
+    let made = PROVIDER.get_or_init(|| {
+        let provider = aws_lc_rs::default_provider();
+        // Its generator is seeded at its first use, for tens of milliseconds: here rather than in a handshake.
+        _ = provider.secure_random.fill(&mut [0]);
+        Arc::new(provider)
+    });
+    made.clone()
 }
 
 /// The certificates of a file: at least one.
