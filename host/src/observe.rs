@@ -15,7 +15,7 @@ use metrics::{Counter, Gauge, Histogram};
 pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
-pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
+pub(crate) use recorder::{count_ambiguous_request, count_lookup, count_reload, recorder, set_generation};
 
 use crate::exchange::Summary;
 

@@ -5,7 +5,12 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -23,9 +28,11 @@ pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
     config,
+    names::Members,
     observe::UpstreamMetrics,
 };
-use balance::Balancer;
+use balance::{Balancer, Turns};
+use endpoint::Settings;
 
 /// The place of a request until it is sent. Requests are large: what passes them on passes on their place.
 pub(crate) type Outgoing = Option<Request<RequestBody>>;
@@ -38,33 +45,56 @@ pub(crate) type Answer = (Response<Incoming>, Lease);
 pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
-    endpoints: Vec<Rc<Endpoint>>,
+    settings: Settings,
+    members: RefCell<Members>,
+    /// Replaced as a whole when names stand for other addresses.
+    turns: RefCell<Turns>,
     balancer: Balancer,
     overload_reported: Cell<bool>,
     metrics: UpstreamMetrics,
 }
 
 impl Upstream {
-    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address.
+    /// An upstream over endpoints that `endpoint` finds or makes, one per address of its members.
     pub(crate) fn new(
         name: Arc<str>,
         config: &config::Upstream,
+        members: Members,
         endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
     ) -> Self {
-        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
-        Self {
+        let upstream = Self {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
-            endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
+            settings: config.into(),
+            members: RefCell::new(members),
+            turns: RefCell::default(),
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
-        }
+        };
+        upstream.refresh(endpoint);
+        upstream
     }
 
-    /// The endpoints, in the order of the configuration.
-    pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
-        &self.endpoints
+    /// The endpoints, each once.
+    pub(crate) fn endpoints(&self) -> Vec<Rc<Endpoint>> {
+        balance::distinct(&self.turns.borrow())
+    }
+
+    /// Whether names stand for other addresses than at the last [`refresh`](Self::refresh).
+    pub(crate) fn has_changed(&self) -> bool {
+        self.members.borrow().have_changed()
+    }
+
+    /// Takes up the addresses that names stand for now.
+    pub(crate) fn refresh(&self, mut endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>) {
+        let members = self.members.borrow_mut().now();
+        let endpoints = members.into_iter().map(|member| {
+            let key = EndpointKey { address: member.address, name: member.name, settings: self.settings };
+            (endpoint(key), member.turns)
+        });
+        let turns = balance::turns(&endpoints.collect::<Vec<_>>());
+        self.turns.replace(turns);
     }
 
     /// Counts a request by the status of its response, or by why there was none.
@@ -82,15 +112,16 @@ impl Upstream {
         request: &mut Outgoing,
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
-        let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
-        let mut at = self.balancer.pick(&self.endpoints).ok_or(ErrorKind::NoUpstream)?;
+        let endpoints = self.turns.borrow().clone();
+        let mut tries = endpoints.len().min(MAX_ENDPOINTS_TRIED);
+        let mut at = self.balancer.pick(&endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
-            let endpoint = self.endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
+            let endpoint = endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
             on_endpoint(endpoint);
             tries = tries.saturating_sub(1);
             match endpoint.send(request).await {
                 Err(ErrorKind::ConnectFailure | ErrorKind::Overloaded) if tries > 0 && request.is_some() => {
-                    at = (at + 1) % self.endpoints.len();
+                    at = balance::next(&endpoints, at);
                 }
                 Err(kind) => {
                     self.report_overload(kind);

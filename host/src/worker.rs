@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct WorkerInput {
     pub index: usize,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Changes when a name stands for other addresses.
+    pub names: watch::Receiver<u64>,
     pub drain: Draining,
     pub reports: Reports,
 }
@@ -157,12 +159,27 @@ impl Worker {
     /// Makes a snapshot the current generation: instances and pools that did not change are kept.
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let next = Rc::new(self.build(snapshot));
-        let previous = self.generation.replace(next.clone());
-        let in_use = |key: &EndpointKey| {
-            next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key))
-        };
-        self.endpoints.borrow_mut().retain(|key, _| in_use(key));
+        let previous = self.generation.replace(next);
+        self.forget_endpoints();
         drop(previous);
+    }
+
+    /// Takes up the addresses that names stand for now. Exchanges with an endpoint that is gone go on, its idle
+    /// connections are closed.
+    fn follow_names(&self) {
+        let generation = self.generation();
+        let upstreams = generation.upstreams.values().filter(|upstream| upstream.has_changed());
+        upstreams.for_each(|upstream| upstream.refresh(|key| self.endpoint(key)));
+        self.forget_endpoints();
+    }
+
+    /// Forgets endpoints that no upstream of the current generation has.
+    fn forget_endpoints(&self) {
+        let generation = self.generation();
+        let endpoints = generation.upstreams.values().flat_map(|upstream| upstream.endpoints());
+        let in_use: FxHashMap<EndpointKey, Rc<Endpoint>> = endpoints.map(|one| (one.key.clone(), one)).collect();
+        let unused = self.endpoints.replace(in_use);
+        drop(unused);
     }
 
     fn build(&self, snapshot: Arc<Snapshot>) -> Generation {
@@ -176,7 +193,8 @@ impl Worker {
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key))))
+            let members = snapshot.names.members(&upstream.endpoints);
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, members, |key| self.endpoint(key))))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
         let routes = config.routes.iter().map(|route| {
@@ -214,7 +232,7 @@ impl Worker {
 
     fn report(&self, generation: &Generation) -> WorkerReport {
         let endpoints = generation.upstreams.iter().flat_map(|(name, upstream)| {
-            upstream.endpoints().iter().map(|endpoint| EndpointReport {
+            upstream.endpoints().into_iter().map(|endpoint| EndpointReport {
                 upstream: name.clone(),
                 address: endpoint.key.address,
                 connections: endpoint.connections(),
@@ -269,6 +287,7 @@ async fn serve(mut input: WorkerInput) {
                 listeners.follow(&worker);
                 input.reports.publish(worker.index, worker.report(&worker.generation()));
             }
+            Ok(()) = input.names.changed() => worker.follow_names(),
             _ = ticks.tick() => worker.tick(&input.reports),
             () = drain.listeners_close() => break,
         }
@@ -282,9 +301,11 @@ async fn drain_connections(worker: &Rc<Worker>, input: &WorkerInput, ticks: &mut
     let deadline = input.drain.deadline().unwrap_or_else(Instant::now);
     ticks.reset_after(Duration::ZERO);
     let mut poll = tokio::time::interval(Duration::from_millis(5));
+    let mut names = input.names.clone();
     while worker.connections.get() > 0 && Instant::now() < deadline {
         tokio::select! {
             _ = poll.tick() => {}
+            Ok(()) = names.changed() => worker.follow_names(),
             _ = ticks.tick() => worker.tick(&input.reports),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::State;
 use crate::{
     config::{Diagnostics, Isolation, ModuleSource, OnError},
+    names::Resolution,
     reload::Failure,
     snapshot::Snapshot,
     wasm::Filter,
@@ -79,19 +80,32 @@ pub(super) fn upstreams(state: &State) -> Value {
     let (snapshot, workers) = (state.snapshot(), state.reports.all());
     let upstreams = snapshot.config.upstreams.iter().map(|(name, upstream)| {
         let reports = || workers.iter().flat_map(|worker| &worker.endpoints).filter(|report| report.upstream == *name);
-        let endpoints = upstream.endpoints.iter().map(|address| {
-            let reports: Vec<_> = reports().filter(|report| report.address == *address).collect();
+        let endpoints = snapshot.names.members(&upstream.endpoints).now().into_iter().map(|member| {
+            let reports: Vec<_> = reports().filter(|report| report.address == member.address).collect();
             let mut document = endpoint(&reports);
-            document.insert("address".into(), address.to_string().into());
+            document.insert("address".into(), member.address.to_string().into());
             Value::from(document)
         });
-        (name.to_string(), json!({ "endpoints": endpoints.collect::<Value>() }))
+        let names = upstream.endpoints.iter();
+        let names = names.filter_map(|name| Some((name.to_string(), resolution(&snapshot.names.resolution(name)?))));
+        let (endpoints, names) = (endpoints.collect::<Value>(), names.collect::<Map<_, _>>());
+        (name.to_string(), json!({ "endpoints": endpoints, "names": names }))
     });
     json!({
         "generation": snapshot.generation,
         "upstreams": upstreams.collect::<Map<_, _>>(),
         "workers": workers.iter().map(worker).collect::<Value>(),
     })
+}
+
+/// What is known of a name.
+fn resolution(resolution: &Resolution) -> Value {
+    let (state, failure) = match &resolution.outcome {
+        None => ("pending", None),
+        Some(Ok(())) => ("resolved", None),
+        Some(Err(failure)) => ("failing", Some(failure.to_string())),
+    };
+    json!({ "state": state, "addresses": resolution.addresses.len(), "last_failure": failure })
 }
 
 /// What the workers see of one endpoint, taken together.

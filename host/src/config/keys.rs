@@ -19,8 +19,10 @@ macro_rules! sections {
 }
 
 sections! {
-    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
+    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "dns" "listeners" "filters" "routes"
+        "upstreams";
     ADMIN "`[admin]`": "listen";
+    DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`": "name" "listen" "forwarded_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";

@@ -2,12 +2,14 @@
 //!
 //! **Invariant:** an upstream has at least one endpoint and none twice.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    LoadBalancing, Protocol, Upstream, keys,
+    Endpoint, LoadBalancing, Protocol, Upstream,
+    endpoint::endpoint,
+    keys,
     raw::{Fault, Table, Value},
-    value::{check_name, count, duration, endpoint, one_of},
+    value::{check_name, count, duration, one_of},
 };
 
 /// `[upstreams]`
@@ -37,18 +39,18 @@ fn upstream(table: &Table<'_>) -> Upstream {
     }
 }
 
-fn endpoints(value: &Value<'_>) -> Vec<SocketAddr> {
+fn endpoints(value: &Value<'_>) -> Vec<Endpoint> {
     let items = value.items("a list such as `[\"127.0.0.1:9000\"]`");
     if items.is_empty() && value.inner().is_array() {
         value.report(Fault::new("at least one endpoint is required"));
     }
     let mut endpoints = Vec::new();
     for item in &items {
-        let Some(address) = item.read(endpoint) else { continue };
-        if endpoints.contains(&address) {
-            item.report(Fault::new(format!("endpoint `{address}` is listed twice")));
+        let Some(endpoint) = item.read(endpoint) else { continue };
+        if endpoints.contains(&endpoint) {
+            item.report(Fault::new(format!("endpoint `{endpoint}` is listed twice")));
         }
-        endpoints.push(address);
+        endpoints.push(endpoint);
     }
     endpoints
 }

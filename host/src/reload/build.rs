@@ -1,4 +1,4 @@
-//! Building one generation: filters, routes, listeners.
+//! Building one generation: filters, names, routes, listeners.
 //!
 //! **Invariant:** no listener is bound before everything else is right.
 
@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::filters;
 use crate::{
     config::{Config, Diagnostic, Diagnostics, Locations},
+    names::Names,
     route::RouteTable,
     server::BoundListener,
     snapshot::Snapshot,
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Builder {
     pub runtime: Arc<Runtime>,
+    pub names: Names,
     /// Decided at the start; a changed number takes effect at the next.
     pub workers: usize,
 }
@@ -33,14 +35,21 @@ impl Builder {
         previous: Option<&Snapshot>,
     ) -> Result<Option<Snapshot>, Diagnostics> {
         self.keep_what_lasts(&mut config, previous);
+        let names = self.names.table(&config, previous.map(|previous| &previous.names));
         let mut faults = Vec::new();
         let filters = filters::configure(&self.runtime, &config.filters, &locations.filters, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(std::mem::take(&mut faults)) {
             return Err(faults);
         }
-        if previous.is_some_and(|previous| *previous.config == config && same_filters(&previous.filters, &filters)) {
+        let is_same = |previous: &Snapshot| {
+            *previous.config == config
+                && same_filters(&previous.filters, &filters)
+                && previous.names.has_resolver_of(&names)
+        };
+        if previous.is_some_and(is_same) {
             return Ok(None);
         }
+        self.names.wait(&names);
         let listeners = self.listeners(&config, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(faults) {
             return Err(faults);
@@ -50,6 +59,7 @@ impl Builder {
             routes: RouteTable::new(&config),
             config: Arc::new(config),
             filters,
+            names,
             listeners,
         }))
     }

@@ -19,6 +19,7 @@ mod grpc;
 mod heads;
 mod jwks_filter;
 mod logging;
+mod names;
 mod older_response;
 mod parser_refusals;
 mod rate_limit_filter;

@@ -5,6 +5,7 @@
 mod body;
 mod client;
 mod filter;
+mod name_server;
 mod origin;
 mod process;
 mod proxy;
@@ -14,6 +15,7 @@ mod wire;
 pub(crate) use body::{Body, Feed, channel, empty, full, with_trailers};
 pub(crate) use client::{Answer, Client, Protocol, get, post};
 pub(crate) use filter::{filter, module};
+pub(crate) use name_server::{NameServer, Saying};
 pub(crate) use origin::{Origin, Refusing};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, ROUTE, upstream};
