@@ -4,8 +4,10 @@
 //!
 //! **Invariant:** bytes are handed on in order and once per attempt; an error never looks like a clean end.
 
+mod permission;
 mod request;
 mod response;
 
+pub(crate) use permission::Permission;
 pub(crate) use request::{BodyFailure, RequestBody, RequestSource};
 pub(crate) use response::{ResponseBody, ResponseSource};

@@ -20,11 +20,13 @@ mod coarse;
 mod drain;
 mod local;
 mod names;
+mod pem;
 mod random;
 mod reload;
 mod route;
 mod server;
 mod snapshot;
+mod transport;
 mod upstream;
 mod worker;
 

@@ -15,11 +15,20 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod aside;
 mod connection;
+mod destination;
 mod guard;
+mod link;
 mod parser_answer;
 mod preface;
+mod proxy_protocol;
+mod session;
+mod tls;
+mod tunnel;
 
 pub(crate) use connection::{ActiveExchange, Connection};
+pub use session::{Peer, TlsSession};
+pub(crate) use tls::{Material, Tls, Trust};
+pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
 
@@ -36,6 +45,8 @@ pub(crate) struct BoundListener {
     /// As bound: with the port that the system chose where the configuration says 0.
     pub local: SocketAddr,
     pub settings: Arc<config::Listener>,
+    /// None when it listens in clear text.
+    pub tls: Option<Arc<Tls>>,
     sockets: Arc<Vec<Mutex<Option<StdListener>>>>,
 }
 
@@ -44,7 +55,7 @@ impl BoundListener {
     ///
     /// # Errors
     /// What the system says: address in use, permission denied, ...
-    pub(crate) fn bind(settings: Arc<config::Listener>, workers: usize) -> io::Result<Self> {
+    pub(crate) fn bind(settings: Arc<config::Listener>, tls: Option<Arc<Tls>>, workers: usize) -> io::Result<Self> {
         let address = settings.listen;
         let first = bind(address)?;
         let local = first.local_addr()?;
@@ -52,12 +63,12 @@ impl BoundListener {
         for _ in 1..workers {
             sockets.push(Mutex::new(Some(bind(local)?)));
         }
-        Ok(Self { address, local, settings, sockets: Arc::new(sockets) })
+        Ok(Self { address, local, settings, tls, sockets: Arc::new(sockets) })
     }
 
     /// The same sockets under new settings.
-    pub(crate) fn with_settings(&self, settings: Arc<config::Listener>) -> Self {
-        Self { address: self.address, local: self.local, settings, sockets: self.sockets.clone() }
+    pub(crate) fn with_settings(&self, settings: Arc<config::Listener>, tls: Option<Arc<Tls>>) -> Self {
+        Self { address: self.address, local: self.local, settings, tls, sockets: self.sockets.clone() }
     }
 
     /// The socket of one worker; it is handed out once.
@@ -82,14 +93,14 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
 /// A running accept loop.
 #[derive(Debug)]
 pub(crate) struct ListenerTask {
-    settings: watch::Sender<Arc<config::Listener>>,
+    listener: watch::Sender<Arc<BoundListener>>,
     stop: watch::Sender<bool>,
 }
 
 impl ListenerTask {
     /// New connections get these settings.
-    pub(crate) fn update(&self, settings: Arc<config::Listener>) {
-        self.settings.send_replace(settings);
+    pub(crate) fn update(&self, listener: Arc<BoundListener>) {
+        self.listener.send_replace(listener);
     }
 
     /// Accepts what waits in the queue, then closes the socket; the listener's connections end after their exchanges.
@@ -102,23 +113,23 @@ impl ListenerTask {
 pub(crate) fn listen(
     worker: &Rc<Worker>,
     socket: StdListener,
-    settings: Arc<config::Listener>,
+    listener: Arc<BoundListener>,
 ) -> (ListenerTask, JoinHandle<()>) {
-    let (settings, current) = watch::channel(settings);
+    let (listener, current) = watch::channel(listener);
     let (stop, stopped) = watch::channel(false);
-    let acceptor = Acceptor { worker: worker.clone(), settings: current, stopped, closing: watch::channel(false).0 };
+    let acceptor = Acceptor { worker: worker.clone(), listener: current, stopped, closing: watch::channel(false).0 };
     let handle = tokio::task::spawn_local(async move {
         match TcpListener::from_std(socket) {
             Ok(socket) => acceptor.run(socket).await,
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
     });
-    (ListenerTask { settings, stop }, handle)
+    (ListenerTask { listener, stop }, handle)
 }
 
 struct Acceptor {
     worker: Rc<Worker>,
-    settings: watch::Receiver<Arc<config::Listener>>,
+    listener: watch::Receiver<Arc<BoundListener>>,
     stopped: watch::Receiver<bool>,
     /// Tells the listener's connections to end after their exchanges.
     closing: watch::Sender<bool>,
@@ -147,8 +158,8 @@ impl Acceptor {
     async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, client)) => {
-                let settings = self.settings.borrow().clone();
-                connection::spawn(&self.worker, settings, stream, client, self.closing.subscribe());
+                let listener = self.listener.borrow().clone();
+                connection::spawn(&self.worker, &listener, stream, client, self.closing.subscribe());
             }
             Err(error) if is_exhausted(&error) => {
                 self.worker.metrics.accept_errors.increment(1);

@@ -5,12 +5,7 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -18,21 +13,26 @@ use meshup_abi::ErrorKind;
 
 mod balance;
 mod connect;
+mod destination;
 mod endpoint;
 mod http1;
 mod http2;
+mod interim;
+mod list;
 mod spare;
+mod tls;
 
-pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
+pub(crate) use destination::Destinations;
+pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
+pub(crate) use list::EndpointList;
+pub(crate) use tls::{Connector, Material};
 
 use crate::{
     body::{BodyFailure, RequestBody, RequestSource},
     config,
-    names::Members,
     observe::UpstreamMetrics,
 };
-use balance::{Balancer, Turns};
-use endpoint::Settings;
+use balance::Balancer;
 
 /// The place of a request until it is sent. Requests are large: what passes them on passes on their place.
 pub(crate) type Outgoing = Option<Request<RequestBody>>;
@@ -45,56 +45,62 @@ pub(crate) type Answer = (Response<Incoming>, Lease);
 pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
-    settings: Settings,
-    members: RefCell<Members>,
-    /// Replaced as a whole when names stand for other addresses.
-    turns: RefCell<Turns>,
+    protocol: config::Protocol,
+    places: Places,
     balancer: Balancer,
     overload_reported: Cell<bool>,
     metrics: UpstreamMetrics,
 }
 
+/// Where the connections of an upstream go.
+#[derive(Debug)]
+pub(crate) enum Places {
+    /// To one of these, in the order of the configuration.
+    Endpoints(EndpointList),
+    /// Where the client's connection was meant to go.
+    Destinations(Rc<Destinations>),
+}
+
 impl Upstream {
-    /// An upstream over endpoints that `endpoint` finds or makes, one per address of its members.
-    pub(crate) fn new(
-        name: Arc<str>,
-        config: &config::Upstream,
-        members: Members,
-        endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
-    ) -> Self {
-        let upstream = Self {
+    /// An upstream with its places.
+    pub(crate) fn new(name: Arc<str>, config: &config::Upstream, places: Places) -> Self {
+        Self {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
-            settings: config.into(),
-            members: RefCell::new(members),
-            turns: RefCell::default(),
+            protocol: config.protocol,
+            places,
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
-        };
-        upstream.refresh(endpoint);
-        upstream
+        }
     }
 
-    /// The endpoints, each once.
+    /// Whether it can be asked to switch protocols, and for interim responses.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.protocol == config::Protocol::Http1
+    }
+
+    /// The endpoints of the configuration and its names, each once.
     pub(crate) fn endpoints(&self) -> Vec<Rc<Endpoint>> {
-        balance::distinct(&self.turns.borrow())
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints.distinct(),
+            Places::Destinations(_) => Vec::new(),
+        }
     }
 
-    /// Whether names stand for other addresses than at the last [`refresh`](Self::refresh).
-    pub(crate) fn has_changed(&self) -> bool {
-        self.members.borrow().have_changed()
+    /// The same, or the original destinations in use.
+    pub(crate) fn endpoints_in_use(&self) -> Vec<Rc<Endpoint>> {
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints.distinct(),
+            Places::Destinations(destinations) => destinations.endpoints(),
+        }
     }
 
-    /// Takes up the addresses that names stand for now.
-    pub(crate) fn refresh(&self, mut endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>) {
-        let members = self.members.borrow_mut().now();
-        let endpoints = members.into_iter().map(|member| {
-            let key = EndpointKey { address: member.address, name: member.name, settings: self.settings };
-            (endpoint(key), member.turns)
-        });
-        let turns = balance::turns(&endpoints.collect::<Vec<_>>());
-        self.turns.replace(turns);
+    /// Takes up the addresses that names stand for now, where they are others; `endpoint` finds or makes an endpoint.
+    pub(crate) fn follow_names(&self, endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>) {
+        if let Places::Endpoints(endpoints) = &self.places {
+            endpoints.follow_names(endpoint);
+        }
     }
 
     /// Counts a request by the status of its response, or by why there was none.
@@ -102,17 +108,25 @@ impl Upstream {
         self.metrics.count(status, error);
     }
 
-    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried. The
-    /// request is taken out of its place when it is sent.
+    /// Sends a request to one endpoint after another until one takes it, or to its `destination`; `on_endpoint` sees each
+    /// that is tried. The request is taken out of its place when it is sent.
     ///
     /// # Errors
     /// What happened at the last endpoint tried. A request that is then still in its place was not sent.
     pub(crate) async fn send(
         &self,
         request: &mut Outgoing,
+        destination: Option<SocketAddr>,
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
-        let endpoints = self.turns.borrow().clone();
+        let endpoints = match &self.places {
+            Places::Endpoints(endpoints) => endpoints.now(),
+            Places::Destinations(destinations) => {
+                let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
+                on_endpoint(&endpoint);
+                return endpoint.send(request).await.inspect_err(|kind| self.report_overload(*kind));
+            }
+        };
         let mut tries = endpoints.len().min(MAX_ENDPOINTS_TRIED);
         let mut at = self.balancer.pick(&endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
@@ -142,12 +156,24 @@ impl Upstream {
 /// How many endpoints one request is offered to when connecting fails.
 const MAX_ENDPOINTS_TRIED: usize = 3;
 
+/// Whether the upstream said something that no upstream may say.
+fn is_invalid(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
         Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
         Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
-        None if error.is_parse() => ErrorKind::BadResponse,
+        None if error.is_parse() || is_invalid(error) || is_http2_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
+}
+
+/// Whether our side ended the stream or the connection because of what the peer sent.
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

@@ -3,7 +3,7 @@
 //! Numbers come from the workers once a second. A filter's count from the generation that brought its present code and
 //! configuration.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{collections::BTreeSet, sync::Arc, time::UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -80,10 +80,13 @@ pub(super) fn upstreams(state: &State) -> Value {
     let (snapshot, workers) = (state.snapshot(), state.reports.all());
     let upstreams = snapshot.config.upstreams.iter().map(|(name, upstream)| {
         let reports = || workers.iter().flat_map(|worker| &worker.endpoints).filter(|report| report.upstream == *name);
-        let endpoints = snapshot.names.members(&upstream.endpoints).now().into_iter().map(|member| {
-            let reports: Vec<_> = reports().filter(|report| report.address == member.address).collect();
+        let found: BTreeSet<_> =
+            reports().map(|report| report.address).filter(|_| upstream.original_destination).collect();
+        let members = snapshot.names.members(&upstream.endpoints).now().into_iter().map(|member| member.address);
+        let endpoints = members.chain(found).map(|address| {
+            let reports: Vec<_> = reports().filter(|report| report.address == address).collect();
             let mut document = endpoint(&reports);
-            document.insert("address".into(), member.address.to_string().into());
+            document.insert("address".into(), address.to_string().into());
             Value::from(document)
         });
         let names = upstream.endpoints.iter();

@@ -26,8 +26,9 @@ use super::{
     answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
-    fields::HeadFields,
+    head_fields::HeadFields,
     refusal,
+    wishes::Wishes,
 };
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
@@ -212,6 +213,7 @@ pub(super) struct Exchange {
     head: request::Parts,
     /// The head's headers as filters are told them, while several are.
     head_fields: Option<HeadFields>,
+    wishes: Wishes,
     scheme: &'static str,
     /// The client asked for no body (HEAD).
     head_only: bool,
@@ -225,13 +227,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
+    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, scheme: &'static str) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
             end,
             head,
             head_fields: None,
+            wishes,
             scheme,
             head_only,
             target: Target::Route,
@@ -255,6 +258,9 @@ impl Exchange {
     }
 
     fn respond(mut self) -> Response<ResponseBody> {
+        if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switch();
+        }
         self.end.status = Some(self.reply.head.status);
         if self.head_only || has_no_body(self.reply.head.status) {
             self.reply.drop_body();
@@ -265,6 +271,17 @@ impl Exchange {
         let timer = self.deadline.filter(|_| !self.expired && !self.reply.source.is_empty());
         let timer = timer.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         Response::from_parts(self.reply.head, ResponseBody::new(self.reply.source, timer, self.end))
+    }
+
+    /// The upstream switched protocols, unless a filter put a body in the place of its connection.
+    #[cold]
+    fn switch(&mut self) {
+        if let ResponseSource::Switched(_) = self.reply.source {
+            self.reply.head.headers.remove(CONTENT_LENGTH);
+            self.wishes.switch(&mut self.reply.head.headers);
+        } else {
+            self.reply = Reply::error(ErrorKind::BadResponse);
+        }
     }
 
     /// Inward from the outermost filter to the upstream, outward to those who wait, inward again where one runs again.

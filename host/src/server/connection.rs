@@ -3,7 +3,7 @@
 //! **Invariant:** a connection is closed only after a response that announced it, or when no exchange is under way.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, OnceCell, RefCell},
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -13,33 +13,59 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
+};
+use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time::Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::watch,
+    time::Sleep,
+};
 
 use super::{
+    BoundListener, TlsSession,
     aside::Aside,
+    destination,
     guard::{Guard, Guarded},
+    link::Link,
     parser_answer::{Answering, is_bare},
     preface::Beginning,
+    proxy_protocol::{self, Announced},
+    tls::{Alpn, Tls},
+    tunnel::Tunnel,
 };
 use crate::{
     body::ResponseBody,
-    config,
+    config::{self, ForwardedHeaders},
     exchange::{self, Forwarded},
     local::LocalExecutor,
+    observe,
+    transport::Transport,
     worker::{ConnectionCount, Worker},
 };
 
 /// After the drain began, a connection gets this long to send the request that its end is announced on.
 const DRAIN_GRACE: Duration = Duration::from_millis(1000);
+/// For how long and how much is read of a request that nobody wants any more, after its answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const MAX_STREAMS: u32 = 200;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
 /// HTTP/2 library answers with a bare 431.
 const READ_HEADS: usize = 2;
+/// Streams that a client reset before they were begun, and that it made the proxy reset: more are an attack
+/// (CVE-2023-44487, CVE-2025-8671).
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_LOCAL_RESETS: usize = 200;
+/// Response bytes that wait for one stream's window.
+const MAX_SEND_BUFFER: usize = 128 * 1024;
 
 /// One client connection.
 #[derive(Debug)]
@@ -47,13 +73,19 @@ pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub listener: Arc<config::Listener>,
     pub client: SocketAddr,
+    /// The address the client reached or, on a transparent listener, meant to reach.
     pub local: SocketAddr,
+    /// Where the client meant to go, if that is known and not here.
+    pub destination: Option<SocketAddr>,
     pub forwarded: Forwarded,
+    /// What the TLS handshake told, once there was one.
+    pub tls: OnceCell<Arc<TlsSession>>,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
-    exchanges: Cell<u32>,
     idle_since: Cell<Instant>,
-    head_since: Rc<Cell<Option<Instant>>>,
+    link: Rc<Link>,
+    /// What the connection becomes once hyper is done with it.
+    tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
     _count: ConnectionCount,
@@ -65,17 +97,19 @@ pub(crate) struct ActiveExchange(Rc<Connection>);
 
 impl ActiveExchange {
     fn new(connection: &Rc<Connection>) -> Self {
-        connection.exchanges.set(connection.exchanges.get() + 1);
+        let exchanges = &connection.link.exchanges;
+        exchanges.set(exchanges.get() + 1);
         Self(connection.clone())
     }
 }
 
 impl Drop for ActiveExchange {
     fn drop(&mut self) {
-        let left = self.0.exchanges.get() - 1;
-        self.0.exchanges.set(left);
+        let left = self.0.link.exchanges.get() - 1;
+        self.0.link.exchanges.set(left);
         if left == 0 {
             self.0.idle_since.set(Instant::now());
+            self.0.link.wake_reader();
         }
     }
 }
@@ -94,11 +128,11 @@ enum Due {
 impl Connection {
     fn due(&self, now: Instant) -> Due {
         let limits = &self.listener.limits;
-        if let Some(since) = self.head_since.get() {
+        if let Some(since) = self.link.head_since.get() {
             let deadline = since + limits.header_timeout;
             return if deadline <= now { Due::Head } else { Due::At(deadline) };
         }
-        if self.exchanges.get() > 0 {
+        if self.link.exchanges.get() > 0 {
             return Due::At(now + limits.idle_timeout.min(limits.header_timeout));
         }
         let deadline = self.idle_since.get() + limits.idle_timeout;
@@ -108,10 +142,18 @@ impl Connection {
     async fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
+        active: ActiveExchange,
     ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
-        let active = ActiveExchange::new(&self);
         let http1 = request.version() != Version::HTTP_2;
+        let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
         let mut response = exchange::serve(&self, request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            *self.tunnel.borrow_mut() = response.body_mut().take_tunnel().map(|tunnel| (tunnel, active));
+            return Ok(response);
+        }
+        if held {
+            self.link.release();
+        }
         if is_bare(&response) {
             self.answered_barely.set(true);
         }
@@ -126,47 +168,129 @@ impl Connection {
 /// Serves a connection in a task of its own.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
-    listener: Arc<config::Listener>,
+    listener: &BoundListener,
     stream: TcpStream,
     client: SocketAddr,
     closing: watch::Receiver<bool>,
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
-    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let address = HeaderValue::from_str(&client.ip().to_string());
-    let connection = Rc::new(Connection {
-        worker: worker.clone(),
-        forwarded: Forwarded {
-            policy: listener.forwarded_headers,
-            client: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: "http",
-        },
-        listener,
-        client,
-        local,
-        closing: Cell::new(false),
-        exchanges: Cell::new(0),
-        idle_since: Cell::new(Instant::now()),
-        head_since: Rc::default(),
-        answered_barely: Cell::new(false),
-        _count: worker.count_connection(),
-    });
-    tokio::task::spawn_local(serve(connection, stream, closing));
+    let destination = listener.settings.transparent.then(|| destination::original(&stream, local)).flatten();
+    let peers = Announced { client, local: destination.unwrap_or(local) };
+    let (settings, tls, count) = (listener.settings.clone(), listener.tls.clone(), worker.count_connection());
+    if settings.proxy_protocol {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            let mut stream = stream;
+            if let Some(peers) = announced(&mut stream, peers, &settings, closing.clone()).await {
+                let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, count);
+                serve(connection, stream, tls, closing).await;
+            }
+        });
+    } else {
+        let connection = Connection::new(worker, settings, tls.is_some(), peers, destination, count);
+        tokio::task::spawn_local(serve(connection, stream, tls, closing));
+    }
 }
 
-async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let beginning = tokio::select! {
+/// Whose connection it is, as a load balancer announces it; none when it must be closed.
+async fn announced(
+    stream: &mut TcpStream,
+    peers: Announced,
+    listener: &config::Listener,
+    closing: watch::Receiver<bool>,
+) -> Option<Announced> {
+    let read = tokio::select! {
         biased;
-        beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
+        read = proxy_protocol::read(stream, listener.limits.header_timeout) => read,
+        () = grace_over(closing) => return None,
+    };
+    match read {
+        Ok(announced) => Some(announced.unwrap_or(peers)),
+        Err(error) => {
+            observe::count_proxy_protocol_error();
+            tracing::debug!(listener = &*listener.name, peer = %peers.client, %error, "connection refused");
+            None
+        }
+    }
+}
+
+impl Connection {
+    fn new(
+        worker: &Rc<Worker>,
+        listener: Arc<config::Listener>,
+        tls: bool,
+        peers: Announced,
+        destination: Option<SocketAddr>,
+        count: ConnectionCount,
+    ) -> Rc<Self> {
+        let client = SocketAddr::new(peers.client.ip().to_canonical(), peers.client.port());
+        let address = HeaderValue::from_str(&client.ip().to_string());
+        let trusted = listener.trusted_proxies.is_empty() || config::trusts(&listener.trusted_proxies, client.ip());
+        Rc::new(Self {
+            worker: worker.clone(),
+            forwarded: Forwarded {
+                policy: if trusted { listener.forwarded_headers } else { ForwardedHeaders::Replace },
+                client: address.unwrap_or(HeaderValue::from_static("unknown")),
+                scheme: if tls { "https" } else { "http" },
+            },
+            tls: OnceCell::new(),
+            listener,
+            client,
+            local: peers.local,
+            destination,
+            closing: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            link: Rc::default(),
+            tunnel: RefCell::default(),
+            answered_barely: Cell::new(false),
+            _count: count,
+        })
+    }
+}
+
+async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tls>>, closing: watch::Receiver<bool>) {
+    let begun = tokio::select! {
+        biased;
+        begun = begin(&connection, stream, tls) => begun,
         () = grace_over(closing.clone()) => return,
     };
-    let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
-    if beginning.is_http2() {
-        let io = Guarded::new(stream, beginning, None, connection.head_since.clone());
+    let Some((stream, beginning, alpn)) = begun else { return };
+    if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
+        let io = Guarded::new(stream, beginning, None, connection.link.clone());
         http2(connection, io, closing).await;
     } else {
-        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.head_since.clone());
+        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
         http1(connection, io, closing).await;
+    }
+}
+
+/// Shakes hands, where there is TLS, and reads the first bytes of what the client asks for; `None` when it does not.
+async fn begin(
+    connection: &Connection,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+) -> Option<(Transport, Beginning, Option<Alpn>)> {
+    let (mut stream, alpn) = match tls {
+        None => (Transport::Clear(stream), None),
+        // Boxed: a handshake's state is large, and most of a connection's life comes after it.
+        Some(tls) => Box::pin(handshake(connection, stream, tls)).await?,
+    };
+    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await.ok()?;
+    (!beginning.is_empty()).then_some((stream, beginning, alpn))
+}
+
+async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) -> Option<(Transport, Option<Alpn>)> {
+    match tls.accept(stream, connection.listener.limits.header_timeout).await {
+        Ok((stream, session, alpn)) => {
+            let _ = connection.tls.set(session);
+            Some((stream, alpn))
+        }
+        Err(error) => {
+            connection.worker.metrics.handshake_failures.increment(1);
+            let listener = &*connection.listener.name;
+            tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
+            None
+        }
     }
 }
 
@@ -176,30 +300,51 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request));
-    let served = conn::http1::Builder::new()
+    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
+    let mut served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
         .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
-    let mut served = pin!(served);
-    drive(&connection, served.as_mut(), closing, |connection, served| {
+    drive(&connection, Pin::new(&mut served), closing, |connection, served| {
         if connection.closing.replace(true) {
             served.graceful_shutdown();
         }
     })
     .await;
+    let io = served.into_parts().io.into_inner().into_inner();
+    let tunnel = connection.tunnel.take();
+    if let Some((tunnel, active)) = tunnel {
+        let (stream, early) = io.into_parts();
+        Box::pin(tunnel.run(stream, early, active)).await;
+    } else if io.has_unread() {
+        Box::pin(linger(io.into_parts().0)).await;
+    }
 }
 
-async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+/// Reads on for a while behind the last response: closing at once would reset the connection, and the client could
+/// lose the response (RFC 9112 section 9.6).
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    if tokio::io::AsyncWriteExt::shutdown(&mut stream).await.is_err() {
+        return;
+    }
+    let mut rest = tokio::io::AsyncReadExt::take(&mut stream, LINGER_BYTES);
+    let mut nowhere = tokio::io::sink();
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;
+}
+
+async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request));
+    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
     let served = conn::http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
