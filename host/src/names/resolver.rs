@@ -3,12 +3,15 @@
 //! A name may be completed by the system's search domains; the first completion that has addresses counts. Nothing is
 //! cached here.
 //!
+//! A question that nobody answers fails alone, in time for the others' answers to count.
+//!
 //! **Invariant:** a server that is silent or fails never makes a name mean something else: only an answer that there is no
 //! such name or address leads to the next completion.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +23,7 @@ use hickory_resolver::{
     net::{DnsError, NetError, runtime::TokioRuntimeProvider},
     proto::{
         op::{Query, ResponseCode},
-        rr::{Name, RData, RecordType, rdata::SRV},
+        rr::{Name, RData, RecordType, domain::usage::LOCALHOST, rdata::SRV},
     },
     system_conf::parse_resolv_conf,
 };
@@ -33,6 +36,8 @@ use crate::config::{Dns, Endpoint, Families};
 const HOSTS_FILE_TTL: Duration = Duration::from_secs(10);
 /// How soon one asks again when a part of the answer is missing.
 const INCOMPLETE_TTL: Duration = Duration::from_secs(30);
+/// For how long one family is waited for when the other has addresses: some servers never answer AAAA questions.
+const OTHER_FAMILY: Duration = Duration::from_secs(1);
 /// Targets of SRV records that are looked up; the others are passed over.
 const MAX_TARGETS: usize = 64;
 /// Into how many turns the heaviest of a service's targets is divided.
@@ -241,20 +246,21 @@ impl Resolver {
 
     async fn addresses(&self, name: Name) -> Host {
         let ask = async |kind| self.ask(name.clone(), kind).await.map(|lookup| Addresses::of(&lookup));
-        let (ipv4, ipv6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
+        let (ipv4, ipv6) = both(ask(RecordType::A), ask(RecordType::AAAA)).await;
         Host { ipv4, ipv6, name }
     }
 
     async fn ask(&self, name: Name, kind: RecordType) -> Result<Lookup, Failure> {
         let Some(client) = &self.client else { return Err(Failure::Other("there is no resolver".into())) };
-        Ok(client.lookup(name, kind).await?)
+        let answer = tokio::time::timeout(self.settings.dns.timeout / 3 * 2, client.lookup(name, kind));
+        Ok(answer.await.map_err(|_| Failure::Timeout)??)
     }
 
     /// The names that a name may stand for, in the order in which they are tried (resolv.conf(5), `ndots`).
     fn candidates(&self, name: &Name) -> Vec<Name> {
         let mut whole = name.clone();
         whole.set_fqdn(true);
-        if name.is_fqdn() {
+        if name.is_fqdn() || LOCALHOST.zone_of(&whole) {
             return vec![whole];
         }
         let completed = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
@@ -262,6 +268,32 @@ impl Resolver {
         let at = if usize::from(name.num_labels()) > self.ndots { 0 } else { names.len() };
         names.insert(at, whole);
         names
+    }
+}
+
+/// The answers about both families.
+async fn both(
+    ipv4: impl Future<Output = Result<Addresses, Failure>>,
+    ipv6: impl Future<Output = Result<Addresses, Failure>>,
+) -> (Result<Addresses, Failure>, Result<Addresses, Failure>) {
+    let (mut ipv4, mut ipv6) = (pin!(ipv4), pin!(ipv6));
+    tokio::select! {
+        first = &mut ipv4 => {
+            let second = after(&first, ipv6).await;
+            (first, second)
+        }
+        first = &mut ipv6 => (after(&first, ipv4).await, first),
+    }
+}
+
+/// The answer about the second family, which is waited for only a while where the `first` has addresses.
+async fn after(
+    first: &Result<Addresses, Failure>,
+    second: impl Future<Output = Result<Addresses, Failure>>,
+) -> Result<Addresses, Failure> {
+    match first {
+        Ok(_) => tokio::time::timeout(OTHER_FAMILY, second).await.unwrap_or(Err(Failure::Timeout)),
+        Err(_) => second.await,
     }
 }
 
@@ -355,10 +387,10 @@ fn turns(weight: u16, heaviest: u16) -> u16 {
     (weight * MAX_TURNS).div_ceil(heaviest).clamp(1, MAX_TURNS) as u16
 }
 
-/// Two tries fit into the time of a look-up.
+/// Two tries fit into the time of a question, which is two thirds of that of a look-up.
 fn options(timeout: Duration) -> ResolverOpts {
     let mut options = ResolverOpts::default();
-    options.timeout = timeout / 2;
+    options.timeout = timeout / 3;
     options.attempts = 1;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
@@ -413,6 +445,8 @@ mod tests {
                 &["v1.orders.internal.", "v1.orders.internal.a.example.", "v1.orders.internal.b.example."],
             ),
             ("orders.", &["orders."]),
+            ("localhost", &["localhost."]),
+            ("orders.localhost", &["orders.localhost."]),
         ] {
             let names: Vec<_> = system.candidates(&parse(name).unwrap()).iter().map(Name::to_string).collect();
             assert_eq!(names, expected, "{name}");

@@ -28,12 +28,14 @@ pub(super) fn distinct(turns: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
     turns.iter().filter(|endpoint| seen.insert(Rc::as_ptr(endpoint))).cloned().collect()
 }
 
-/// The index of the endpoint to try after the one at `at`: another one, if there is one.
+/// The index of the endpoint to try after the one at `at`: another one, if there is one, and one that does not refuse
+/// connections, if there is one of these.
 pub(super) fn next(turns: &[Rc<Endpoint>], at: usize) -> usize {
-    let after = (1..=turns.len()).map(|step| (at + step) % turns.len());
+    let mut after = (1..turns.len()).map(|step| (at + step) % turns.len());
     let is_other =
         |other: &usize| turns.get(at).zip(turns.get(*other)).is_some_and(|(one, other)| !Rc::ptr_eq(one, other));
-    after.into_iter().find(is_other).unwrap_or(at)
+    let is_up = |other: &usize| is_other(other) && turns.get(*other).is_some_and(|endpoint| !endpoint.is_failing());
+    after.clone().find(is_up).or_else(|| after.find(is_other)).unwrap_or(at)
 }
 
 #[derive(Debug)]

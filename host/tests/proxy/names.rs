@@ -2,109 +2,43 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use hickory_proto::rr::{RData, RecordType, rdata::A};
 use meshup::{App, Options, Source, wasm::Compiler};
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::Semaphore};
 
-use crate::support::{Client, NameServer, Protocol, Proxy, ROUTE, Saying, Wire, empty, eventually, get, post, soon};
+use crate::support::{
+    Client, NameServer, Protocol, Proxy, ROUTE, Saying, empty, eventually, get,
+    place::{FIRST, Place, SECOND, SIXTH},
+    post, soon,
+};
 
-const NAME: &str = "orders.example";
+pub(crate) const NAME: &str = "orders.example";
 /// Above what a look-up and its answer take, below what a look-up may take where this is used.
-const AT_ONCE: Duration = Duration::from_secs(5);
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
 
-const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
-const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const SIXTH: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
-
-/// An origin at an address of the test's choice. It answers with that address, `/slow` not before it may.
-struct Place {
-    address: SocketAddr,
-    open: Arc<AtomicUsize>,
-    accepted: Arc<AtomicUsize>,
-    slow: Arc<Semaphore>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl Place {
-    async fn open(ip: IpAddr, port: u16) -> Option<Self> {
-        let listener = TcpListener::bind((ip, port)).await.ok()?;
-        let place = Self {
-            address: listener.local_addr().unwrap(),
-            open: Arc::default(),
-            accepted: Arc::default(),
-            slow: Arc::new(Semaphore::new(0)),
-            waiting: Arc::default(),
-        };
-        let (open, accepted) = (place.open.clone(), place.accepted.clone());
-        let (slow, waiting) = (place.slow.clone(), place.waiting.clone());
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                open.fetch_add(1, Ordering::SeqCst);
-                accepted.fetch_add(1, Ordering::SeqCst);
-                let (open, slow, waiting) = (open.clone(), slow.clone(), waiting.clone());
-                tokio::spawn(async move {
-                    let mut wire = Wire::over(stream);
-                    while let Some(request) = wire.message().await {
-                        if request.start.contains("/slow") {
-                            waiting.fetch_add(1, Ordering::SeqCst);
-                            slow.acquire().await.unwrap().forget();
-                        }
-                        let text = ip.to_string();
-                        wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len())).await;
-                    }
-                    open.fetch_sub(1, Ordering::SeqCst);
-                });
-            }
-        });
-        Some(place)
-    }
-
-    /// Origins at several addresses, all on one port.
-    async fn open_all<const N: usize>(ips: [IpAddr; N]) -> [Self; N] {
-        loop {
-            let port = TcpListener::bind((ips[0], 0)).await.unwrap().local_addr().unwrap().port();
-            let mut places = Vec::new();
-            for ip in ips {
-                places.extend(Self::open(ip, port).await);
-            }
-            if let Ok(places) = places.try_into() {
-                return places;
-            }
-        }
-    }
-
-    fn open_connections(&self) -> usize {
-        self.open.load(Ordering::SeqCst)
-    }
-}
-
-fn config(server: &NameServer, endpoint: &str) -> String {
+pub(crate) fn config(server: &NameServer, endpoint: &str) -> String {
     format!(
         "{}{ROUTE}[upstreams.origin]\nload_balancing = \"round_robin\"\nendpoints = [\"{endpoint}\"]\n",
         server.config()
     )
 }
 
-fn named(port: u16) -> String {
+pub(crate) fn named(port: u16) -> String {
     format!("{NAME}:{port}")
 }
 
-async fn ask(proxy: &Proxy) -> String {
+pub(crate) async fn ask(proxy: &Proxy) -> String {
     Client::to(proxy, Protocol::Http1).await.get("/").await.text().to_owned()
 }
 
 /// How often each origin answered.
-async fn shares(proxy: &Proxy, requests: usize) -> HashMap<String, usize> {
+pub(crate) async fn shares(proxy: &Proxy, requests: usize) -> HashMap<String, usize> {
     let mut shares = HashMap::new();
     for _ in 0..requests {
         *shares.entry(ask(proxy).await).or_default() += 1;
@@ -112,17 +46,17 @@ async fn shares(proxy: &Proxy, requests: usize) -> HashMap<String, usize> {
     shares
 }
 
-async fn answers(proxy: &Proxy, ip: IpAddr) {
+pub(crate) async fn answers(proxy: &Proxy, ip: IpAddr) {
     soon(&format!("{ip} answers"), async { while ask(proxy).await != ip.to_string() {} }).await;
 }
 
 /// What the admin listener tells of the upstream.
-async fn told(proxy: &Proxy) -> Value {
+pub(crate) async fn told(proxy: &Proxy) -> Value {
     let answer = Client::connect(Protocol::Http1, proxy.app().admin()).await.get("/upstreams").await;
     serde_json::from_slice::<Value>(&answer.body).unwrap()["upstreams"]["origin"].clone()
 }
 
-async fn is_told(proxy: &Proxy, name: &str, state: &str) -> Value {
+pub(crate) async fn is_told(proxy: &Proxy, name: &str, state: &str) -> Value {
     soon(state, async {
         loop {
             let told = told(proxy).await;
@@ -134,7 +68,7 @@ async fn is_told(proxy: &Proxy, name: &str, state: &str) -> Value {
     .await
 }
 
-async fn metrics(proxy: &Proxy) -> String {
+pub(crate) async fn metrics(proxy: &Proxy) -> String {
     Client::connect(Protocol::Http1, proxy.app().admin()).await.get("/metrics").await.text().to_owned()
 }
 
@@ -373,13 +307,13 @@ async fn the_hosts_file_comes_before_the_name_server() {
 }
 
 /// A proxy of a file that the test changes.
-struct Reloaded {
+pub(crate) struct Reloaded {
     folder: tempfile::TempDir,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
 }
 
 impl Reloaded {
-    fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("meshup.toml");
         std::fs::write(&path, Self::whole(config)).unwrap();
@@ -394,7 +328,7 @@ impl Reloaded {
         )
     }
 
-    async fn reload(&self, config: &str) {
+    pub(crate) async fn reload(&self, config: &str) {
         std::fs::write(self.folder.path().join("meshup.toml"), Self::whole(config)).unwrap();
         let admin = Client::connect(Protocol::Http1, self.proxy.app().admin()).await;
         let answer = admin.exchange(post("/reload", empty())).await;

@@ -8,6 +8,7 @@ mod filter;
 pub(crate) mod frames;
 mod name_server;
 mod origin;
+pub(crate) mod place;
 mod process;
 mod proxy;
 pub(crate) mod tls;

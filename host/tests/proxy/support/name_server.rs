@@ -28,6 +28,8 @@ const MAX_DATAGRAM: usize = 1200;
 #[derive(Debug, Clone)]
 pub(crate) enum Saying {
     Records(u32, Vec<RData>),
+    /// Records of whatever names: the owner, the time to live and the data of each.
+    Whole(Vec<(&'static str, u32, RData)>),
     Code(ResponseCode),
     Nothing,
 }
@@ -173,6 +175,10 @@ impl Zone {
             Saying::Code(code) => answer.metadata.response_code = code,
             Saying::Records(ttl, records) => {
                 let record = |data| Record::from_rdata(query.name().clone(), ttl, data);
+                answer.answers = records.into_iter().map(record).collect();
+            }
+            Saying::Whole(records) => {
+                let record = |(name, ttl, data)| Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, data);
                 answer.answers = records.into_iter().map(record).collect();
             }
         }
