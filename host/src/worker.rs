@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::request::Parts;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -182,9 +182,8 @@ impl Worker {
     fn forget_endpoints(&self) {
         let generation = self.generation();
         let endpoints = generation.upstreams.values().flat_map(|upstream| upstream.endpoints());
-        let in_use: FxHashMap<EndpointKey, Rc<Endpoint>> = endpoints.map(|one| (one.key.clone(), one)).collect();
-        let unused = self.endpoints.replace(in_use);
-        drop(unused);
+        let in_use: FxHashSet<_> = endpoints.map(|endpoint| Rc::as_ptr(&endpoint)).collect();
+        self.endpoints.borrow_mut().retain(|_, endpoint| in_use.contains(&Rc::as_ptr(endpoint)));
     }
 
     fn build(&self, snapshot: Arc<Snapshot>) -> Generation {

@@ -57,7 +57,7 @@ impl Task {
         loop {
             let pause = match self.resolver.look_up(&self.name, &mut self.memory).await {
                 Ok(answer) => self.found(answer),
-                Err(failure) => self.failed(failure),
+                Err(failure) => self.failed(&failure),
             };
             tokio::time::sleep(with_jitter(pause, &random)).await;
         }
@@ -66,7 +66,7 @@ impl Task {
     fn found(&mut self, answer: Answer) -> Duration {
         let addresses = self.bounded(answer.addresses);
         if addresses.is_empty() {
-            return self.failed(Failure::Empty);
+            return self.failed(&Failure::Empty);
         }
         if self.failures > 0 {
             tracing::info!(name = %self.name, addresses = addresses.len(), "the name is resolved");
@@ -77,7 +77,7 @@ impl Task {
         answer.ttl.clamp(MIN_PAUSE, MAX_PAUSE)
     }
 
-    fn failed(&mut self, failure: Failure) -> Duration {
+    fn failed(&mut self, failure: &Failure) -> Duration {
         let addresses = self.resolution.borrow().addresses.clone();
         observe::count_lookup(&self.name, failure.as_str());
         let outcome = Some(Err(failure.clone()));
