@@ -19,13 +19,16 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
+mod failure;
 mod follow;
 mod resolver;
+mod settings;
 
-pub(crate) use resolver::Failure;
+pub(crate) use failure::Failure;
 
 use crate::config::{Config, Endpoint};
-use resolver::{Resolver, Settings};
+use resolver::Resolver;
+use settings::Settings;
 
 /// How long a new generation waits for the first answers to its new names.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);

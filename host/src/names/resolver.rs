@@ -10,7 +10,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -18,19 +18,20 @@ use std::{
 
 use hickory_resolver::{
     Hosts, TokioResolver,
-    config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
     lookup::Lookup,
-    net::{DnsError, NetError, runtime::TokioRuntimeProvider},
+    net::runtime::TokioRuntimeProvider,
     proto::{
-        op::{Query, ResponseCode},
+        op::Query,
         rr::{Name, RData, RecordType, domain::usage::LOCALHOST, rdata::SRV},
     },
-    system_conf::parse_resolv_conf,
 };
 use tokio::task::JoinSet;
 
-use super::Found;
-use crate::config::{Dns, Endpoint, Families};
+use super::{
+    Failure, Found,
+    settings::{Settings, options, servers},
+};
+use crate::config::{Endpoint, Families};
 
 /// How soon the `hosts` file is read again for a name that it has.
 const HOSTS_FILE_TTL: Duration = Duration::from_secs(10);
@@ -42,74 +43,6 @@ const OTHER_FAMILY: Duration = Duration::from_secs(1);
 const MAX_TARGETS: usize = 64;
 /// Into how many turns the heaviest of a service's targets is divided.
 const MAX_TURNS: u32 = 16;
-/// The name server where the system names none (resolv.conf(5)).
-const LOCAL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53);
-
-/// Why a look-up gave no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Failure {
-    #[error("there is no such name")]
-    NoName,
-    #[error("the name has no address")]
-    Empty,
-    #[error("no name server answered in time")]
-    Timeout,
-    #[error("the name server answers {0}")]
-    Refused(ResponseCode),
-    #[error("{0}")]
-    Other(Arc<str>),
-}
-
-impl Failure {
-    /// As in metrics.
-    pub(crate) fn as_str(&self) -> &'static str {
-        match self {
-            Self::NoName => "no-name",
-            Self::Empty => "empty",
-            Self::Timeout => "timeout",
-            Self::Refused(_) => "refused",
-            Self::Other(_) => "error",
-        }
-    }
-
-    /// The answer is that there is nothing, as opposed to no answer.
-    fn is_negative(&self) -> bool {
-        matches!(self, Self::NoName | Self::Empty)
-    }
-}
-
-impl From<NetError> for Failure {
-    fn from(error: NetError) -> Self {
-        match &error {
-            NetError::Timeout => Self::Timeout,
-            NetError::Io(io) if io.kind() == std::io::ErrorKind::TimedOut => Self::Timeout,
-            NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
-                Self::NoName
-            }
-            NetError::Dns(DnsError::NoRecordsFound(_)) => Self::Empty,
-            NetError::Dns(DnsError::ResponseCode(code)) => Self::Refused(*code),
-            _ => Self::Other(error.to_string().into()),
-        }
-    }
-}
-
-/// What a resolver is made from.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Settings {
-    dns: Dns,
-    resolv_conf: Vec<u8>,
-}
-
-impl Settings {
-    /// The settings of the configuration and, where it names no servers, of the system.
-    pub(super) fn read(dns: &Dns) -> Self {
-        let system = || std::fs::read("/etc/resolv.conf");
-        let warn = |error: &std::io::Error| tracing::warn!(%error, "cannot read /etc/resolv.conf");
-        let resolv_conf =
-            if dns.servers.is_empty() { system().inspect_err(warn).unwrap_or_default() } else { Vec::new() };
-        Self { dns: dns.clone(), resolv_conf }
-    }
-}
 
 /// Asks name servers.
 pub(super) struct Resolver {
@@ -387,39 +320,6 @@ fn turns(weight: u16, heaviest: u16) -> u16 {
     (weight * MAX_TURNS).div_ceil(heaviest).clamp(1, MAX_TURNS) as u16
 }
 
-/// Two tries fit into the time of a question, which is two thirds of that of a look-up.
-fn options(timeout: Duration) -> ResolverOpts {
-    let mut options = ResolverOpts::default();
-    options.timeout = timeout / 3;
-    options.attempts = 1;
-    options.cache_size = 0;
-    options.use_hosts_file = ResolveHosts::Never;
-    options
-}
-
-/// The servers and the search domains, and the number of dots that lets a name be tried as it stands first.
-fn servers(settings: &Settings) -> (ResolverConfig, usize) {
-    let given = |servers: &[SocketAddr]| {
-        ResolverConfig::from_parts(None, Vec::new(), servers.iter().copied().map(server).collect())
-    };
-    if !settings.dns.servers.is_empty() {
-        return (given(&settings.dns.servers), 0);
-    }
-    match parse_resolv_conf(&settings.resolv_conf) {
-        Ok((config, options)) => (config, options.ndots),
-        Err(error) => {
-            tracing::warn!(%error, server = %LOCAL_SERVER, "no name server in /etc/resolv.conf");
-            (given(&[LOCAL_SERVER]), 1)
-        }
-    }
-}
-
-fn server(address: SocketAddr) -> NameServerConfig {
-    let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
-    connections.iter_mut().for_each(|connection| connection.port = address.port());
-    NameServerConfig::new(address.ip(), true, connections.into())
-}
-
 impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Resolver").field("settings", &self.settings).finish_non_exhaustive()
@@ -429,6 +329,7 @@ impl std::fmt::Debug for Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Dns;
 
     fn resolver(resolv_conf: &str) -> Resolver {
         Resolver::new(Settings { dns: Dns::default(), resolv_conf: resolv_conf.into() })
