@@ -48,7 +48,21 @@ impl Next {
     }
 
     /// Passes the request on and is done: the filter does not see the response, and the host does not call it again.
-    /// The value stands for the response to come and is only good to be returned.
+    /// The value stands for the response to come: its headers can be changed ahead, which costs no second call, and it
+    /// has to be returned.
+    ///
+    /// ```
+    /// use meshup_sdk::{prelude::*, testing};
+    ///
+    /// async fn sign(req: Request, next: Next) -> Response {
+    ///     let mut res = next.pass(req);
+    ///     res.headers_mut().set("server", "meshup");
+    ///     res
+    /// }
+    ///
+    /// let done = testing::filter(sign).run(Request::get("/"), |_| Response::new(200).with_header("server", "origin/1.0"));
+    /// assert_eq!((done.header("server"), done.passed), (Some("meshup"), true));
+    /// ```
     ///
     /// # Panics
     /// After a run: then there is a response, and a filter that wants another runs the request again.

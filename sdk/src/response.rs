@@ -48,8 +48,9 @@ enum Origin {
     Own,
     /// Brought by the run of that number.
     Run(u32),
-    /// Stands for a request passed on, whose head it holds; whether the host needs the whole of it.
-    Passed { whole: bool },
+    /// Stands for a request passed on, whose head it holds; whether the host needs the whole of it. The host makes the
+    /// changes to the headers when the response comes.
+    Passed { whole: bool, changes: Buffer },
 }
 
 impl Response {
@@ -96,7 +97,7 @@ impl Response {
 
     #[inline]
     pub(crate) fn passed(request: Request) -> Self {
-        Self { head: request.head, origin: Origin::Passed { whole: request.whole.get() } }
+        Self { head: request.head, origin: Origin::Passed { whole: request.whole.get(), changes: Buffer::EMPTY } }
     }
 
     /// The status code.
@@ -113,15 +114,22 @@ impl Response {
         self.changeable().change(tag::STATUS, &status.to_le_bytes());
     }
 
-    /// The headers.
+    /// The headers; of what [`Next::pass`](crate::Next::pass) returns, those that were set ahead.
     #[must_use]
     pub fn headers(&self) -> Headers<'_> {
-        self.head.headers()
+        match &self.origin {
+            Origin::Passed { changes, .. } => Headers::new(&[], changes),
+            Origin::Own | Origin::Run(_) => self.head.headers(),
+        }
     }
 
-    /// The headers, to change.
+    /// The headers, to change. What [`Next::pass`](crate::Next::pass) returns can be changed ahead: the host makes the
+    /// changes when the response comes.
     pub fn headers_mut(&mut self) -> HeadersMut<'_> {
-        self.changeable().headers_mut()
+        match &mut self.origin {
+            Origin::Passed { changes, .. } => HeadersMut::new(&[], changes),
+            Origin::Own | Origin::Run(_) => self.head.headers_mut(),
+        }
     }
 
     /// Reads the body, up to `limit` bytes. It still goes on to the client unless it is replaced.
@@ -171,8 +179,16 @@ impl Response {
     #[inline]
     pub(crate) fn send(&self) {
         match &self.origin {
-            Origin::Passed { whole: false } => context::answer(Verdict::Pass, 0, |out| self.head.put_changes(out)),
-            Origin::Passed { whole: true } => context::answer(Verdict::Pass, 0, |out| self.head.put_whole_request(out)),
+            Origin::Passed { whole, changes } => context::answer(Verdict::Pass, 0, |out| {
+                if *whole {
+                    self.head.put_whole_request(out)
+                } else {
+                    self.head.put_changes(out)
+                }
+                if !changes.is_empty() {
+                    wire::put_bytes(out, tag::ON_RESPONSE, changes);
+                }
+            }),
             Origin::Run(_) if self.is_latest() => {
                 context::answer(Verdict::Deliver, 0, |out| self.head.put_changes(out))
             }
@@ -212,7 +228,10 @@ impl Response {
 
     fn changeable(&mut self) -> &mut Head {
         let passed = matches!(self.origin, Origin::Passed { .. });
-        assert!(!passed, "what `next.pass` returns cannot be changed: use `next.run(&req).await` to get the response");
+        assert!(
+            !passed,
+            "of what `next.pass` returns, only headers can be changed: use `next.run(&req).await` to get the response"
+        );
         &mut self.head
     }
 }

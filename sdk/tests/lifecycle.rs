@@ -150,7 +150,7 @@ fn misuse_fails_with_a_message_that_says_what_to_do() {
         std::future::pending().await
     }
     async fn changes_passed(req: Request, next: Next) -> Response {
-        next.pass(req).with_header("x", "1")
+        next.pass(req).with_body("x")
     }
     async fn passes_after_a_run(req: Request, next: Next) -> Response {
         let _ = next.run(&req).await;
@@ -163,11 +163,15 @@ fn misuse_fails_with_a_message_that_says_what_to_do() {
         req.headers_mut().set("Connection", "close");
         next.pass(req)
     }
+    async fn owned_ahead(req: Request, next: Next) -> Response {
+        next.pass(req).with_header("content-length", "1")
+    }
     assert!(panic_of(two_at_once).contains("one operation at a time"));
     assert!(panic_of(foreign).contains("can only await what meshup-sdk offers"));
     assert!(panic_of(changes_passed).contains("use `next.run(&req).await`"));
     assert!(panic_of(passes_after_a_run).contains("cannot follow `next.run`"));
     assert!(panic_of(bad_header).contains("refuses the value"));
+    assert!(panic_of(owned_ahead).contains("owns the header \"content-length\""));
     assert!(panic_of(owned_header).contains("owns the header \"connection\""));
 }
 

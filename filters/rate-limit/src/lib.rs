@@ -40,7 +40,7 @@ async fn rate_limit(config: &Config, req: Request, next: Next) -> Response {
     match (decision, taken) {
         (Decision::Deny, taken) => config.headers.refusal(taken.ok()),
         (_, Ok(taken)) if config.headers.on_passed => {
-            let mut res = next.run(&req).await;
+            let mut res = next.pass(req);
             config.headers.tell(&mut res, taken);
             res
         }

@@ -30,10 +30,6 @@ impl From<RawChanges> for HeaderChanges {
 }
 
 impl HeaderChanges {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn apply(&self, headers: &mut HeadersMut<'_>) {
         headers.apply(&self.0);
     }

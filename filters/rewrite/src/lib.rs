@@ -5,7 +5,7 @@
 //! filter of its own. It never touches a body or a query. `README.md` beside this crate describes every key.
 //!
 //! All that can be wrong in its configuration is refused when it is configured; an exchange only copies what is ready.
-//! Without `response_headers` it passes a request on and is done: one call into the guest.
+//! It passes a request on and is done, the changes to the response's headers told ahead: one call into the guest.
 //!
 //! **Invariant:** what it sets is valid, so the host never has to refuse a change.
 
@@ -115,10 +115,7 @@ async fn rewrite(config: &Config, mut req: Request, next: Next) -> Response {
         req.set_path(&target);
     }
     config.change(&mut req);
-    if config.response_headers.is_empty() {
-        return next.pass(req);
-    }
-    let mut res = next.run(&req).await;
+    let mut res = next.pass(req);
     config.response_headers.apply(&mut res.headers_mut());
     res
 }

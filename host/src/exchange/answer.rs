@@ -40,11 +40,18 @@ pub(super) struct Answer {
 /// A verdict with what belongs to it.
 #[derive(Debug)]
 pub(super) enum Decision {
-    Pass(RequestChanges),
-    Run { changes: RequestChanges, deadline: Option<Duration> },
+    /// The second ones are for the headers of the response to come.
+    Pass(RequestChanges, HeaderChanges),
+    Run {
+        changes: RequestChanges,
+        deadline: Option<Duration>,
+    },
     Respond(Box<OwnResponse>),
     Deliver(ResponseChanges),
-    Body { of_request: bool, limit: usize },
+    Body {
+        of_request: bool,
+        limit: usize,
+    },
     Fetch(Box<FetchRequest>),
     Sleep(Duration),
 }
@@ -120,12 +127,19 @@ pub(super) enum HeaderChanges {
 }
 
 impl HeaderChanges {
+    fn as_slice(&self) -> &[HeaderChange] {
+        match self {
+            Self::Own(changes) => changes,
+            Self::Known(changes) => changes,
+        }
+    }
+
     fn begin_afresh(&self) -> bool {
-        let first = match self {
-            Self::Own(changes) => changes.first(),
-            Self::Known(changes) => changes.first(),
-        };
-        matches!(first, Some(HeaderChange::Clear))
+        matches!(self.as_slice().first(), Some(HeaderChange::Clear))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
     }
 
     /// Keeps them for the next answer that is the same.
@@ -204,7 +218,7 @@ fn read_anew((verdict, phase): (Verdict, Phase), fields: Fields<'_>) -> Result<A
     let mut want_end = false;
     let fields = Reader { fields, want_end: &mut want_end };
     let verdict = match (verdict, phase) {
-        (Verdict::Pass, Phase::Request) => Decision::Pass(fields.request_changes()?.0),
+        (Verdict::Pass, Phase::Request) => fields.pass()?,
         (Verdict::Run, _) => {
             let (changes, deadline) = fields.request_changes()?;
             Decision::Run { changes, deadline }
@@ -235,6 +249,17 @@ impl Reader<'_> {
             take(field)?;
         }
         Ok(())
+    }
+
+    fn pass(self) -> Result<Decision, Refused> {
+        let mut on_response = Vec::new();
+        for field in self.fields.clone() {
+            let field = field?;
+            if field.tag == tag::ON_RESPONSE {
+                Fields::new(field.payload).try_for_each(|field| header_change(&field?, &mut on_response))?;
+            }
+        }
+        Ok(Decision::Pass(self.request_changes()?.0, HeaderChanges::Own(on_response)))
     }
 
     fn request_changes(self) -> Result<(RequestChanges, Option<Duration>), Refused> {

@@ -23,7 +23,7 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
+    answer::{Answer, Decision, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
     head_fields::HeadFields,
@@ -62,6 +62,8 @@ struct Slot {
     state: State,
     phase: Option<Phase>,
     want_end: bool,
+    /// To be done to the response of a request that it passed on.
+    on_response: Option<HeaderChanges>,
     /// Of the present Run.
     deadline: Option<Instant>,
     calls: u32,
@@ -211,7 +213,7 @@ impl Reply {
 pub(super) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
-    /// The head's headers as filters are told them, while several are.
+    /// The head as filters are told it, while several are.
     head_fields: Option<HeadFields>,
     wishes: Wishes,
     scheme: &'static str,
@@ -318,6 +320,10 @@ impl Exchange {
         while at > 0 {
             at -= 1;
             let (Some(filter), Some(slot)) = (filters.get(at), self.end.slots.0.get_mut(at)) else { return None };
+            if let Some(headers) = slot.on_response.take() {
+                self.change_response(at, ResponseChanges { status: None, headers, body: None });
+                continue;
+            }
             if slot.state != State::Waiting {
                 continue;
             }
@@ -360,7 +366,8 @@ impl Exchange {
                 Err(fault) => return Ok(self.fault(filter, at, &fault)),
             };
             happening = match answer.verdict {
-                Decision::Pass(changes) => {
+                Decision::Pass(changes, on_response) => {
+                    self.pass(at, on_response);
                     self.change_request(at, changes);
                     return Ok(Step::Inward);
                 }
@@ -423,9 +430,7 @@ impl Exchange {
         };
         let told = match happening {
             Happening::Request => Told::Request {
-                head,
-                fields: head_fields.get_or_insert_with(|| HeadFields::of_request(&head.headers)),
-                scheme,
+                fields: head_fields.get_or_insert_with(|| HeadFields::of_request(head, scheme)),
                 flags: event::flags(request.is_none(), replayable),
             },
             Happening::Response => Told::Response {
@@ -474,6 +479,13 @@ impl Exchange {
         }
     }
 
+    /// Filter `at` is done, but for changes to the headers of the response that comes outward.
+    fn pass(&mut self, at: usize, on_response: HeaderChanges) {
+        if let Some(slot) = self.end.slots.0.get_mut(at).filter(|_| !on_response.is_empty()) {
+            slot.on_response = Some(on_response);
+        }
+    }
+
     /// Filter `at` wants the response of everything behind it.
     fn start_run(&mut self, at: usize, deadline: Option<Duration>) {
         let Some(slot) = self.end.slots.0.get_mut(at) else { return };
@@ -507,6 +519,7 @@ impl Exchange {
     }
 
     fn change_rest(&mut self, rest: RestOfRequest) {
+        self.head_fields = None;
         if let Some(method) = rest.method {
             self.head.method = method;
         }
@@ -524,7 +537,6 @@ impl Exchange {
         }
         if let Some(body) = rest.body {
             self.head.headers.remove(CONTENT_LENGTH);
-            self.head_fields = None;
             self.end.request = Some(RequestSource::replaced(body));
         }
     }

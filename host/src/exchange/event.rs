@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header::HOST, request};
+use http::StatusCode;
 use meshup_abi::{BodyError, ErrorKind, Event, Overflow, SliceSink, Writer, flag, tag};
 
 use super::{completion::Summary, head_fields::HeadFields};
@@ -27,11 +27,8 @@ pub(super) struct Fetched {
 /// What a filter is told that it has to answer.
 #[derive(Debug)]
 pub(super) enum Told<'a> {
-    /// `host` is told as the authority.
     Request {
-        head: &'a request::Parts,
         fields: &'a HeadFields,
-        scheme: &'a str,
         flags: u32,
     },
     /// `error` tells that the host made it.
@@ -61,10 +58,7 @@ impl Told<'_> {
     /// Room for the message, bytes.
     pub(super) fn size(&self) -> usize {
         let variable = match self {
-            Self::Request { head, fields, .. } => {
-                head.method.as_str().len() + authority(head).len() + target(head).len() + fields.as_bytes().len()
-            }
-            Self::Response { fields, .. } => fields.as_bytes().len(),
+            Self::Request { fields, .. } | Self::Response { fields, .. } => fields.as_bytes().len(),
             Self::Body(Ok(body)) => body.len(),
             Self::Fetched(Ok(fetched)) => fetched.fields.as_bytes().len() + fetched.body.len(),
             Self::Body(Err(_)) | Self::Fetched(Err(_)) | Self::Slept => 0,
@@ -74,11 +68,7 @@ impl Told<'_> {
 
     pub(super) fn write(&self, message: &mut Message<'_, '_>) -> Result<(), Overflow> {
         match self {
-            Self::Request { head, fields, scheme, flags } => {
-                message.bytes(tag::METHOD, head.method.as_str().as_bytes())?;
-                message.bytes(tag::SCHEME, scheme.as_bytes())?;
-                message.bytes(tag::AUTHORITY, authority(head))?;
-                message.bytes(tag::PATH, target(head).as_bytes())?;
+            Self::Request { fields, flags } => {
                 message.u32(tag::FLAGS, *flags)?;
                 message.fields(fields.as_bytes())
             }
@@ -104,14 +94,6 @@ impl Told<'_> {
             Self::Slept => Ok(()),
         }
     }
-}
-
-fn authority(head: &request::Parts) -> &[u8] {
-    head.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)
-}
-
-fn target(head: &request::Parts) -> &str {
-    head.uri.path_and_query().map_or("/", |path| path.as_str())
 }
 
 /// Room for a summary.

@@ -1,5 +1,5 @@
-//! The headers of a head as the fields of a message: made for the first filter that is told the head, kept in step with
-//! the changes of each, and copied for the next.
+//! A head as the fields of a message: made for the first filter that is told the head, kept in step with the changes of
+//! its headers, and copied for the next.
 //!
 //! It is a copy: the head's own map is what counts. A field that a change took away keeps its place under a tag that
 //! readers pass over.
@@ -8,7 +8,7 @@
 
 use std::cell::Cell;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST, request};
 use meshup_abi::{Fields, Writer, tag};
 
 /// A buffer above this is not kept for the next exchange.
@@ -18,27 +18,36 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A head's headers as fields.
+/// A head as fields: of a request all of it, of a response the headers.
 #[derive(Debug)]
 pub(super) struct HeadFields(Vec<u8>);
 
 impl HeadFields {
-    /// The headers of a request, but `host`, which filters know as the authority.
-    pub(super) fn of_request(headers: &HeaderMap) -> Self {
-        Self::of(headers.iter().filter(|(name, _)| **name != HOST))
+    /// A request's head. Filters know `host` as the authority.
+    pub(super) fn of_request(head: &request::Parts, scheme: &str) -> Self {
+        let mut fields = Self(SPARE.take());
+        fields.put(tag::METHOD, head.method.as_str().as_bytes());
+        fields.put(tag::SCHEME, scheme.as_bytes());
+        fields.put(tag::AUTHORITY, head.headers.get(HOST).map_or(b"", HeaderValue::as_bytes));
+        fields.put(tag::PATH, head.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+        fields.extended(head.headers.iter().filter(|(name, _)| **name != HOST))
     }
 
     /// The headers of a response.
     pub(super) fn of_response(headers: &HeaderMap) -> Self {
-        Self::of(headers.iter())
+        Self(SPARE.take()).extended(headers.iter())
     }
 
-    fn of<'a>(headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
-        let mut fields = Self(SPARE.take());
+    fn extended<'a>(mut self, headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
         for (name, value) in headers {
-            _ = fields.append(name, value);
+            _ = self.append(name, value);
         }
-        fields
+        self
+    }
+
+    /// A vector takes every field, and nothing in a head has 4 GiB.
+    fn put(&mut self, tag: u16, value: &[u8]) {
+        _ = Writer::new(&mut self.0).bytes(tag, value);
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -112,11 +121,11 @@ mod tests {
 
     #[test]
     fn changes_leave_fields_and_map_the_same() {
-        let mut headers = HeaderMap::new();
+        let (mut head, ()) = http::Request::new(()).into_parts();
         for (n, v) in [("host", "a"), ("accept", "*/*"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
-            headers.append(name(n), value(v));
+            head.headers.append(name(n), value(v));
         }
-        let mut fields = Some(HeadFields::of_request(&headers));
+        let mut fields = Some(HeadFields::of_request(&head, "http"));
         let changes = vec![
             HeaderChange::Set(name("x-a"), value("9")),
             HeaderChange::Append(name("x-b"), value("4")),
@@ -124,9 +133,9 @@ mod tests {
             HeaderChange::Remove(name("x-absent")),
             HeaderChange::Set(name("x-c"), value("")),
         ];
-        HeaderChanges::Own(changes).apply(&mut headers, &mut fields);
+        HeaderChanges::Own(changes).apply(&mut head.headers, &mut fields);
         let fields = fields.unwrap();
-        assert_eq!(listed(&fields), listed(&HeadFields::of_request(&headers)));
+        assert_eq!(listed(&fields), listed(&HeadFields::of_request(&head, "http")));
         assert_eq!(listed(&fields).len(), 4);
     }
 

@@ -37,6 +37,8 @@ struct Known {
     deadline: Option<Duration>,
     want_end: bool,
     headers: Rc<[HeaderChange]>,
+    /// Of a Pass.
+    on_response: Rc<[HeaderChange]>,
 }
 
 /// The answer with that verdict and these fields, from here or as `read` reads it.
@@ -70,14 +72,19 @@ pub(super) fn answer<E>(
 impl Known {
     /// Shares the answer's changes, if it may be kept.
     fn of(occasion: (Verdict, Phase), fields: &[u8], answer: &mut Answer) -> Option<Self> {
+        let mut none = HeaderChanges::Own(Vec::new());
+        let mut on_response = &mut none;
         let (headers, deadline) = match &mut answer.verdict {
-            Decision::Pass(RequestChanges { headers, rest: None }) => (headers, None),
+            Decision::Pass(RequestChanges { headers, rest: None }, later) => {
+                on_response = later;
+                (headers, None)
+            }
             Decision::Run { changes: RequestChanges { headers, rest: None }, deadline } => (headers, *deadline),
             Decision::Deliver(ResponseChanges { status: None, headers, body: None }) => (headers, None),
             _ => return None,
         };
-        let (want_end, headers) = (answer.want_end, headers.share());
-        Some(Self { occasion, fields: fields.into(), deadline, want_end, headers })
+        let (headers, on_response) = (headers.share(), on_response.share());
+        Some(Self { occasion, fields: fields.into(), deadline, want_end: answer.want_end, headers, on_response })
     }
 
     fn answer(&self) -> Answer {
@@ -85,7 +92,10 @@ impl Known {
         let verdict = match self.occasion.0 {
             Verdict::Deliver => Decision::Deliver(ResponseChanges { status: None, headers, body: None }),
             Verdict::Run => Decision::Run { changes: RequestChanges { headers, rest: None }, deadline: self.deadline },
-            _ => Decision::Pass(RequestChanges { headers, rest: None }),
+            _ => {
+                let on_response = HeaderChanges::Known(self.on_response.clone());
+                Decision::Pass(RequestChanges { headers, rest: None }, on_response)
+            }
         };
         Answer { verdict, want_end: self.want_end }
     }
@@ -121,7 +131,7 @@ mod tests {
         for _ in 0..3 {
             let changes = ["x-one"];
             let pass = answer::read(&message(Verdict::Pass, &changes), Phase::Request);
-            assert!(matches!(pass.unwrap().verdict, Decision::Pass(_)));
+            assert!(matches!(pass.unwrap().verdict, Decision::Pass(..)));
             let run = answer::read(&message(Verdict::Run, &changes), Phase::Request);
             assert!(matches!(run.unwrap().verdict, Decision::Run { .. }));
             assert!(answer::read(&message(Verdict::Pass, &changes), Phase::Response).is_err());

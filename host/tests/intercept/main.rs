@@ -6,6 +6,7 @@
 mod namespace;
 mod origin;
 mod proxy;
+mod tls;
 
 use std::{
     io::{Read, Write},
@@ -53,10 +54,21 @@ upstream = "passthrough"
 endpoints = "original_destination"
 "#;
 
-/// What a server answers to a request with these bytes; all that comes until it closes.
+const REQUEST: &[u8] = b"GET /orders HTTP/1.1\r\nhost: orders.example\r\nconnection: close\r\n\r\n";
+
+/// What a server answers to a request with these bytes.
 fn exchange(server: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
+    answer_to(request, connect(server))
+}
+
+fn connect(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect_timeout(&server, PATIENCE).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// All that comes on a connection until it is closed, after a request with these bytes.
+fn answer_to(request: &[u8], mut stream: impl Read + Write) -> String {
     stream.write_all(request).unwrap();
     let mut answer = Vec::new();
     // A connection that is reset after its answer has answered.
@@ -65,7 +77,7 @@ fn exchange(server: SocketAddr, request: &[u8]) -> String {
 }
 
 fn request(server: SocketAddr) -> String {
-    exchange(server, b"GET /orders HTTP/1.1\r\nhost: orders.example\r\nconnection: close\r\n\r\n")
+    exchange(server, REQUEST)
 }
 
 /// An application's request out of the application's namespace.

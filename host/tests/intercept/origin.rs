@@ -1,7 +1,7 @@
 //! A service that answers each request with the request's head.
 
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -9,6 +9,8 @@ use std::{
     },
     thread,
 };
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::{PATIENCE, namespace::Namespace};
 
@@ -20,13 +22,32 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn start(namespace: &Namespace, address: &str) -> Self {
+        Self::accept(namespace, address, answer)
+    }
+
+    /// The same over TLS.
+    pub(crate) fn over_tls(namespace: &Namespace, address: &str, config: ServerConfig) -> Self {
+        let config = Arc::new(config);
+        Self::accept(namespace, address, move |stream| {
+            let session = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+            answer(StreamOwned::new(session, stream))
+        })
+    }
+
+    fn accept(
+        namespace: &Namespace,
+        address: &str,
+        answer: impl Fn(TcpStream) -> io::Result<()> + Send + 'static,
+    ) -> Self {
         let listener = namespace.inside(|| TcpListener::bind(address).unwrap());
         let origin = Self { address: listener.local_addr().unwrap(), requests: Arc::default() };
         let requests = origin.requests.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 requests.fetch_add(1, Ordering::SeqCst);
-                _ = answer(stream.unwrap());
+                let stream = stream.unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                _ = answer(stream);
             }
         });
         origin
@@ -42,8 +63,7 @@ impl Origin {
     }
 }
 
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn answer(mut stream: impl Read + Write) -> io::Result<()> {
     let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read(&mut buffer)? {
@@ -52,5 +72,6 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         }
     }
     write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", head.len())?;
-    stream.write_all(&head)
+    stream.write_all(&head)?;
+    stream.flush()
 }

@@ -21,10 +21,16 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts and waits until it listens.
     pub(crate) fn start(network: &Network, config: &str) -> Self {
+        Self::start_beside(network, config, &[])
+    }
+
+    /// The same with further files, by name, in the folder of the configuration.
+    pub(crate) fn start_beside(network: &Network, config: &str, files: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         fs::write(path("meshup.toml"), config).unwrap();
+        files.iter().for_each(|(name, content)| fs::write(path(name), content).unwrap());
         // The folder that it was built in need not be open to that user.
         fs::copy(env!("CARGO_BIN_EXE_meshup"), path("meshup")).unwrap();
         let mut command = network.application.command("setpriv");

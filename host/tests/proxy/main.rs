@@ -3,6 +3,7 @@
 //! One module per topic. They share a binary because each would otherwise link the WebAssembly engine anew.
 
 mod access_filter;
+mod ahead;
 mod bad_http2;
 mod basic_auth_filter;
 mod bundled;

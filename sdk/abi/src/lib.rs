@@ -193,6 +193,8 @@ pub mod tag {
     /// `u64`, answers only, as their first field: [`pack`](crate::pack)ed address and capacity of a buffer that takes the
     /// next message, if it fits, without a call of [`export::BUFFER`](crate::export::BUFFER).
     pub const BUFFER: u16 = 28;
+    /// Fields: the changes to the response's headers that a Pass makes ahead.
+    pub const ON_RESPONSE: u16 = 29;
 }
 
 /// Bits of a [`tag::FLAGS`] field.

@@ -4,7 +4,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use meshup_abi::{Attribute, BodyError, ErrorKind, Event, Fields, Verdict, flag, tag};
+use meshup_abi::{Attribute, BodyError, ErrorKind, Event, Field, Fields, Verdict, flag, tag};
 
 use super::{
     Tester,
@@ -111,9 +111,10 @@ impl Drive<'_> {
 
     fn pass(&mut self, fields: Fields<'_>, next: Next<'_>) -> Step {
         self.finished.passed = true;
+        let on_response = first(fields.clone(), tag::ON_RESPONSE).map_or(&[][..], |field| field.payload);
         let reply = self.reply(fields, next);
         match self.received(reply) {
-            Some(response) => Step::Over(response),
+            Some(response) => Step::Over(applied(response, Fields::new(on_response))),
             None => Step::Cancelled,
         }
     }
@@ -193,9 +194,9 @@ impl Drive<'_> {
         Step::Event(Event::Fetched, message)
     }
 
-    fn sleep(&mut self, mut fields: Fields<'_>) -> Step {
-        let deadline = fields.find_map(|field| field.ok().filter(|field| field.tag == tag::DEADLINE));
-        let duration = deadline.and_then(|field| field.duration().ok()).expect("a sleep has a length");
+    fn sleep(&mut self, fields: Fields<'_>) -> Step {
+        let duration =
+            first(fields, tag::DEADLINE).and_then(|field| field.duration().ok()).expect("a sleep has a length");
         self.tester.advance(duration);
         self.finished.slept.push(duration);
         Step::Event(Event::Slept, Vec::new())
@@ -253,14 +254,16 @@ fn applied(mut response: Message, fields: Fields<'_>) -> Message {
     response
 }
 
+fn first(fields: Fields<'_>, tag: u16) -> Option<Field<'_>> {
+    fields.map_while(Result::ok).find(|field| field.tag == tag)
+}
+
 fn flags(fields: Fields<'_>) -> u32 {
-    let flags = fields.map_while(Result::ok).find(|field| field.tag == tag::FLAGS);
-    flags.and_then(|field| field.u32().ok()).unwrap_or_default()
+    first(fields, tag::FLAGS).and_then(|field| field.u32().ok()).unwrap_or_default()
 }
 
 fn limit(fields: Fields<'_>) -> u64 {
-    let limit = fields.map_while(Result::ok).find(|field| field.tag == tag::LIMIT);
-    limit.and_then(|field| field.u64().ok()).expect("body and fetch bring a limit")
+    first(fields, tag::LIMIT).and_then(|field| field.u64().ok()).expect("body and fetch bring a limit")
 }
 
 fn within(body: &[u8], limit: u64) -> Result<&[u8], BodyError> {

@@ -24,6 +24,8 @@ pub struct Config {
 enum Action {
     /// Names itself in `x-passed` and passes.
     Pass(String),
+    /// Passes, with changes to the response's headers ahead: set, or removed where the value is empty, and `x-ahead` added.
+    Ahead(BTreeMap<String, String>),
     /// Names itself in `x-ran` of the request and of the response.
     Run(String),
     /// Runs until the status is below 500, this often at most; `x-attempt`, `x-replayable` and `x-error` tell.
@@ -116,6 +118,7 @@ fn note(summary: &Summary) {
 async fn act(config: &Config, mut req: Request, next: Next) -> Response {
     match &config.action {
         Action::Pass(name) => req.headers_mut().append("x-passed", name),
+        Action::Ahead(changes) => return ahead(req, next, changes),
         Action::Run(name) => return run(req, next, name).await,
         Action::Replay(attempts) => return replay(req, next, *attempts).await,
         Action::Deadline(millis) => {
@@ -196,6 +199,18 @@ async fn replay(mut req: Request, next: Next, attempts: u32) -> Response {
         }
         attempt += 1;
     }
+}
+
+fn ahead(req: Request, next: Next, changes: &BTreeMap<String, String>) -> Response {
+    let mut response = next.pass(req);
+    for (name, value) in changes {
+        match value.as_str() {
+            "" => response.headers_mut().remove(name),
+            value => response.headers_mut().set(name, value),
+        }
+    }
+    response.headers_mut().append("x-ahead", "1");
+    response
 }
 
 async fn deliver(req: Request, next: Next) -> Response {
