@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use crate::{
     admin::{Admin, AdminListener, State},
     config::{Diagnostics, Locations},
-    drain::{Drain, Draining},
+    drain::Drain,
+    names::Names,
     observe,
     reload::{self, Builder, ReloadHandle, Reloader, Source, Trigger},
     snapshot::Snapshot,
@@ -68,7 +69,7 @@ impl App {
         let Options { source, cache_dir, compiler, watch_files } = options;
         let runtime = Runtime::new(RuntimeOptions { cache_dir, compiler, ..RuntimeOptions::default() })?;
         let (config, locations) = reload::read(&runtime, &source, None)?;
-        let builder = Builder { runtime, workers: config.workers };
+        let builder = Builder { runtime, names: Names::new(), workers: config.workers };
         let Some(snapshot) = builder.build(config, &locations, None)? else {
             unreachable!("a first build always differs from none")
         };
@@ -78,7 +79,14 @@ impl App {
         let (sender, snapshots) = watch::channel(snapshot);
         let (drain, draining) = Drain::new();
         let reports = Reports::new(builder.workers);
-        let workers = start_workers(builder.workers, &snapshots, &draining, &reports).map_err(StartError::Thread)?;
+        let inputs = (0..builder.workers).map(|index| WorkerInput {
+            index,
+            snapshots: snapshots.clone(),
+            names: builder.names.changes(),
+            drain: draining.clone(),
+            reports: reports.clone(),
+        });
+        let workers = inputs.map(start_worker).collect::<Result<_, _>>().map_err(StartError::Thread)?;
         let reload = Reloader::start(source, builder, sender, watch_files).map_err(StartError::Thread)?;
         let state = State { snapshots: snapshots.clone(), reports, drain: draining, reload: reload.clone() };
         let admin = Admin::start(admin, state).map_err(StartError::Thread)?;
@@ -124,19 +132,10 @@ fn bind_admin(snapshot: &Snapshot, locations: &Locations) -> Result<AdminListene
     })
 }
 
-fn start_workers(
-    workers: usize,
-    snapshots: &watch::Receiver<Arc<Snapshot>>,
-    drain: &Draining,
-    reports: &Reports,
-) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let start = |index| {
-        let input = WorkerInput { index, snapshots: snapshots.clone(), drain: drain.clone(), reports: reports.clone() };
-        std::thread::Builder::new().name(format!("meshup-worker-{index}")).spawn(move || {
-            if let Err(error) = worker::run(input) {
-                tracing::error!(%error, "worker cannot start");
-            }
-        })
-    };
-    (0..workers).map(start).collect()
+fn start_worker(input: WorkerInput) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("meshup-worker-{}", input.index)).spawn(move || {
+        if let Err(error) = worker::run(input) {
+            tracing::error!(%error, "worker cannot start");
+        }
+    })
 }

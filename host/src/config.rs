@@ -8,8 +8,10 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 mod diagnostic;
+mod dns;
 mod document;
 mod effective;
+mod endpoint;
 mod filter;
 mod json;
 mod keys;
@@ -90,6 +92,8 @@ pub struct Config {
     pub workers: usize,
     /// The admin listener.
     pub admin: Admin,
+    /// How names become addresses.
+    pub dns: Dns,
     /// How a shutdown goes.
     pub drain: Drain,
     /// Where traffic comes in.
@@ -107,6 +111,28 @@ pub struct Config {
 pub struct Admin {
     /// `listen`: default `127.0.0.1:9901`.
     pub listen: SocketAddr,
+}
+
+/// `[dns]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dns {
+    /// `servers`: who is asked; those of `/etc/resolv.conf` when empty.
+    pub servers: Vec<SocketAddr>,
+    /// `timeout`: a whole look-up; a question is repeated within it. Default 5 s.
+    pub timeout: Duration,
+    /// `prefer`: default both.
+    pub prefer: Families,
+}
+
+/// `prefer`: which of a name's addresses are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Families {
+    /// All.
+    Both,
+    /// Those of IPv4; where there are none, those of IPv6.
+    Ipv4,
+    /// Those of IPv6; where there are none, those of IPv4.
+    Ipv6,
 }
 
 /// `drain_delay`, `drain_timeout`.
@@ -304,7 +330,7 @@ pub struct WeightedUpstream {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// `endpoints`: at least one, but none with [`original_destination`](Self::original_destination).
-    pub endpoints: Vec<SocketAddr>,
+    pub endpoints: Vec<Endpoint>,
     /// `endpoints = "original_destination"`: where the client's connection was meant to go.
     pub original_destination: bool,
     /// `load_balancing`: default least_request.
@@ -321,6 +347,22 @@ pub struct Upstream {
     pub max_connections: usize,
     /// `tls`; clear text without it.
     pub tls: Option<UpstreamTls>,
+}
+
+/// An item of `endpoints`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// `127.0.0.1:9000`
+    Address(SocketAddr),
+    /// `orders.internal:9000`: every address of the host.
+    Host {
+        /// The host, in lower case.
+        name: Arc<str>,
+        /// The port.
+        port: u16,
+    },
+    /// `srv:_http._tcp.orders.internal`: the hosts and ports that the service's SRV records name.
+    Service(Arc<str>),
 }
 
 /// `load_balancing`

@@ -19,6 +19,7 @@ mod body;
 mod coarse;
 mod drain;
 mod local;
+mod names;
 mod pem;
 mod random;
 mod reload;

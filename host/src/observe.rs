@@ -16,7 +16,7 @@ pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{
-    count_ambiguous_request, count_proxy_protocol_error, count_reload, recorder, set_generation,
+    count_ambiguous_request, count_lookup, count_proxy_protocol_error, count_reload, recorder, set_generation,
 };
 
 use crate::exchange::Summary;

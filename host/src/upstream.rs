@@ -18,11 +18,13 @@ mod endpoint;
 mod http1;
 mod http2;
 mod interim;
+mod list;
 mod spare;
 mod tls;
 
 pub(crate) use destination::Destinations;
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
+pub(crate) use list::EndpointList;
 pub(crate) use tls::{Connector, Material};
 
 use crate::{
@@ -54,7 +56,7 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) enum Places {
     /// To one of these, in the order of the configuration.
-    Endpoints(Vec<Rc<Endpoint>>),
+    Endpoints(EndpointList),
     /// Where the client's connection was meant to go.
     Destinations(Rc<Destinations>),
 }
@@ -78,19 +80,26 @@ impl Upstream {
         self.protocol == config::Protocol::Http1
     }
 
-    /// The configured endpoints, in their order.
-    pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
+    /// The endpoints of the configuration and its names, each once.
+    pub(crate) fn endpoints(&self) -> Vec<Rc<Endpoint>> {
         match &self.places {
-            Places::Endpoints(endpoints) => endpoints,
-            Places::Destinations(_) => &[],
+            Places::Endpoints(endpoints) => endpoints.distinct(),
+            Places::Destinations(_) => Vec::new(),
         }
     }
 
-    /// The configured endpoints, or the original destinations in use.
+    /// The same, or the original destinations in use.
     pub(crate) fn endpoints_in_use(&self) -> Vec<Rc<Endpoint>> {
         match &self.places {
-            Places::Endpoints(endpoints) => endpoints.clone(),
+            Places::Endpoints(endpoints) => endpoints.distinct(),
             Places::Destinations(destinations) => destinations.endpoints(),
+        }
+    }
+
+    /// Takes up the addresses that names stand for now, where they are others; `endpoint` finds or makes an endpoint.
+    pub(crate) fn follow_names(&self, endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>) {
+        if let Places::Endpoints(endpoints) = &self.places {
+            endpoints.follow_names(endpoint);
         }
     }
 
@@ -111,7 +120,7 @@ impl Upstream {
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
         let endpoints = match &self.places {
-            Places::Endpoints(endpoints) => endpoints,
+            Places::Endpoints(endpoints) => endpoints.now(),
             Places::Destinations(destinations) => {
                 let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
                 on_endpoint(&endpoint);
@@ -119,14 +128,14 @@ impl Upstream {
             }
         };
         let mut tries = endpoints.len().min(MAX_ENDPOINTS_TRIED);
-        let mut at = self.balancer.pick(endpoints).ok_or(ErrorKind::NoUpstream)?;
+        let mut at = self.balancer.pick(&endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
             let endpoint = endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
             on_endpoint(endpoint);
             tries = tries.saturating_sub(1);
             match endpoint.send(request).await {
                 Err(ErrorKind::ConnectFailure | ErrorKind::Overloaded) if tries > 0 && request.is_some() => {
-                    at = (at + 1) % endpoints.len();
+                    at = balance::next(&endpoints, at);
                 }
                 Err(kind) => {
                     self.report_overload(kind);

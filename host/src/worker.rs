@@ -12,7 +12,7 @@ use std::{
 };
 
 use http::request::Parts;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     random::Random,
     server::{self, ListenerTask},
     snapshot::Snapshot,
-    upstream::{Destinations, Endpoint, EndpointKey, Places, Settings, Upstream},
+    upstream::{Destinations, Endpoint, EndpointKey, EndpointList, Places, Settings, Upstream},
     wasm::WorkerFilter,
 };
 
@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct WorkerInput {
     pub index: usize,
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// Changes when a name stands for other addresses.
+    pub names: watch::Receiver<u64>,
     pub drain: Draining,
     pub reports: Reports,
 }
@@ -163,12 +165,25 @@ impl Worker {
     fn adopt(&self, snapshot: Arc<Snapshot>) {
         let next = Rc::new(self.build(snapshot));
         let previous = self.generation.replace(next.clone());
-        let in_use = |key: &EndpointKey| {
-            next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key))
-        };
-        self.endpoints.borrow_mut().retain(|key, _| in_use(key));
+        self.forget_endpoints();
         self.destinations.borrow_mut().retain(|name, _| next.upstreams.contains_key(name));
         drop(previous);
+    }
+
+    /// Takes up the addresses that names stand for now. Exchanges with an endpoint that is gone go on, its idle
+    /// connections are closed.
+    fn follow_names(&self) {
+        let generation = self.generation();
+        generation.upstreams.values().for_each(|upstream| upstream.follow_names(|key| self.endpoint(key)));
+        self.forget_endpoints();
+    }
+
+    /// Forgets endpoints that no upstream of the current generation has.
+    fn forget_endpoints(&self) {
+        let generation = self.generation();
+        let endpoints = generation.upstreams.values().flat_map(|upstream| upstream.endpoints());
+        let in_use: FxHashSet<_> = endpoints.map(|endpoint| Rc::as_ptr(&endpoint)).collect();
+        self.endpoints.borrow_mut().retain(|_, endpoint| in_use.contains(&Rc::as_ptr(endpoint)));
     }
 
     fn build(&self, snapshot: Arc<Snapshot>) -> Generation {
@@ -183,7 +198,7 @@ impl Worker {
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
             let settings = Settings::new(upstream, snapshot.upstream_tls.get(name).cloned());
-            let places = self.places(name, upstream, settings);
+            let places = self.places(name, upstream, &snapshot, settings);
             (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, places)))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
@@ -209,13 +224,12 @@ impl Worker {
     }
 
     /// Where the connections of an upstream go.
-    fn places(&self, name: &Arc<str>, upstream: &config::Upstream, settings: Settings) -> Places {
+    fn places(&self, name: &Arc<str>, upstream: &config::Upstream, snapshot: &Snapshot, settings: Settings) -> Places {
         if upstream.original_destination {
             return Places::Destinations(self.destinations(name, settings));
         }
-        let keys =
-            upstream.endpoints.iter().map(|address| EndpointKey { address: *address, settings: settings.clone() });
-        Places::Endpoints(keys.map(|key| self.endpoint(key)).collect())
+        let members = snapshot.names.members(&upstream.endpoints);
+        Places::Endpoints(EndpointList::new(settings, members, |key| self.endpoint(key)))
     }
 
     /// The endpoint's pool, kept over generations while its settings stay.
@@ -301,6 +315,7 @@ async fn serve(mut input: WorkerInput) {
                 listeners.follow(&worker);
                 input.reports.publish(worker.index, worker.report(&worker.generation()));
             }
+            Ok(()) = input.names.changed() => worker.follow_names(),
             _ = ticks.tick() => worker.tick(&input.reports),
             () = drain.listeners_close() => break,
         }
@@ -314,9 +329,11 @@ async fn drain_connections(worker: &Rc<Worker>, input: &WorkerInput, ticks: &mut
     let deadline = input.drain.deadline().unwrap_or_else(Instant::now);
     ticks.reset_after(Duration::ZERO);
     let mut poll = tokio::time::interval(Duration::from_millis(5));
+    let mut names = input.names.clone();
     while worker.connections.get() > 0 && Instant::now() < deadline {
         tokio::select! {
             _ = poll.tick() => {}
+            Ok(()) = names.changed() => worker.follow_names(),
             _ = ticks.tick() => worker.tick(&input.reports),
         }
     }

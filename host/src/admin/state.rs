@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::State;
 use crate::{
     config::{Diagnostics, Isolation, ModuleSource, OnError},
+    names::Resolution,
     reload::Failure,
     snapshot::Snapshot,
     wasm::Filter,
@@ -81,19 +82,33 @@ pub(super) fn upstreams(state: &State) -> Value {
         let reports = || workers.iter().flat_map(|worker| &worker.endpoints).filter(|report| report.upstream == *name);
         let found: BTreeSet<_> =
             reports().map(|report| report.address).filter(|_| upstream.original_destination).collect();
-        let endpoints = upstream.endpoints.iter().chain(&found).map(|address| {
-            let reports: Vec<_> = reports().filter(|report| report.address == *address).collect();
+        let members = snapshot.names.members(&upstream.endpoints).now().into_iter().map(|member| member.address);
+        let endpoints = members.chain(found).map(|address| {
+            let reports: Vec<_> = reports().filter(|report| report.address == address).collect();
             let mut document = endpoint(&reports);
             document.insert("address".into(), address.to_string().into());
             Value::from(document)
         });
-        (name.to_string(), json!({ "endpoints": endpoints.collect::<Value>() }))
+        let names = upstream.endpoints.iter();
+        let names = names.filter_map(|name| Some((name.to_string(), resolution(&snapshot.names.resolution(name)?))));
+        let (endpoints, names) = (endpoints.collect::<Value>(), names.collect::<Map<_, _>>());
+        (name.to_string(), json!({ "endpoints": endpoints, "names": names }))
     });
     json!({
         "generation": snapshot.generation,
         "upstreams": upstreams.collect::<Map<_, _>>(),
         "workers": workers.iter().map(worker).collect::<Value>(),
     })
+}
+
+/// What is known of a name.
+fn resolution(resolution: &Resolution) -> Value {
+    let (state, failure) = match &resolution.outcome {
+        None => ("pending", None),
+        Some(Ok(())) => ("resolved", None),
+        Some(Err(failure)) => ("failing", Some(failure.to_string())),
+    };
+    json!({ "state": state, "addresses": resolution.addresses.len(), "last_failure": failure })
 }
 
 /// What the workers see of one endpoint, taken together.

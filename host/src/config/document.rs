@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Config, Diagnostics, Drain, Location, Locations, Rejected, filter, keys, listener,
+    Config, Diagnostics, Drain, Location, Locations, Rejected, dns, filter, keys, listener,
     raw::{Fault, Source, Table},
     route, upstream,
     value::{count, duration, duration_or_zero, duration_text},
@@ -76,7 +76,8 @@ fn config(root: &Table<'_>) -> (Config, Locations) {
     let (filters, filter_locations) = filter::filters(root);
     let (upstreams, upstream_tls) = upstream::upstreams(root, any_transparent(root));
     let routes = route::routes(root, &names(root));
-    let config = Config { workers: workers(root), admin, drain: drain(root), listeners, filters, routes, upstreams };
+    let (workers, dns, drain) = (workers(root), dns::dns(root), drain(root));
+    let config = Config { workers, admin, dns, drain, listeners, filters, routes, upstreams };
     let locations =
         Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations, upstream_tls };
     (config, locations)

@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
-    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, PathNormalization, Protocol, Route,
-    RouteMatch, TlsVersion, Underscores, Upstream, UpstreamTls, WeightedUpstream, secret,
+    ClientAuth, ClientCertificates, Config, Dns, Families, Filter, FilterLimits, ForwardedHeaders, HostMatch,
+    Isolation, KeyPair, Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, PathNormalization,
+    Protocol, Route, RouteMatch, TlsVersion, Underscores, Upstream, UpstreamTls, WeightedUpstream, secret,
     upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
@@ -21,10 +21,24 @@ pub fn effective(config: &Config) -> Value {
         "drain_delay": duration_text(config.drain.delay),
         "drain_timeout": duration_text(config.drain.timeout),
         "admin": { "listen": config.admin.listen.to_string() },
+        "dns": dns(&config.dns),
         "listeners": config.listeners.iter().map(listener).collect::<Value>(),
         "filters": by_name(&config.filters, filter),
         "routes": config.routes.iter().map(route).collect::<Value>(),
         "upstreams": by_name(&config.upstreams, upstream),
+    })
+}
+
+/// No `servers` means the system's.
+fn dns(dns: &Dns) -> Value {
+    json!({
+        "servers": (!dns.servers.is_empty()).then(|| dns.servers.iter().map(ToString::to_string).collect::<Value>()),
+        "timeout": duration_text(dns.timeout),
+        "prefer": match dns.prefer {
+            Families::Both => "both",
+            Families::Ipv4 => "ipv4",
+            Families::Ipv6 => "ipv6",
+        },
     })
 }
 

@@ -19,8 +19,10 @@ macro_rules! sections {
 }
 
 sections! {
-    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
+    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "dns" "listeners" "filters" "routes"
+        "upstreams";
     ADMIN "`[admin]`": "listen";
+    DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`":
         "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "path_normalization"
         "underscores_in_headers" "limits" "tls";

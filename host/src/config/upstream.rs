@@ -2,13 +2,15 @@
 //!
 //! **Invariant:** an upstream has at least one endpoint and none twice, or takes connections where they were meant to go.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    LoadBalancing, Protocol, TlsLocation, Upstream, keys,
+    Endpoint, LoadBalancing, Protocol, TlsLocation, Upstream,
+    endpoint::endpoint,
+    keys,
     raw::{Fault, Table, Value},
     tls,
-    value::{check_name, count, duration, endpoint, one_of},
+    value::{check_name, count, duration, one_of},
 };
 
 /// As `endpoints`: the place where the client's connection was meant to go.
@@ -50,7 +52,7 @@ fn upstream(table: &Table<'_>, transparent: bool) -> (Upstream, Option<TlsLocati
     (upstream, tls_location)
 }
 
-fn endpoints(value: &Value<'_>, transparent: bool) -> Vec<SocketAddr> {
+fn endpoints(value: &Value<'_>, transparent: bool) -> Vec<Endpoint> {
     if is_original_destination(value) {
         if !transparent {
             let unknown = Fault::new("no listener is `transparent`: nothing knows an original destination");
@@ -64,11 +66,11 @@ fn endpoints(value: &Value<'_>, transparent: bool) -> Vec<SocketAddr> {
     }
     let mut endpoints = Vec::new();
     for item in &items {
-        let Some(address) = item.read(endpoint) else { continue };
-        if endpoints.contains(&address) {
-            item.report(Fault::new(format!("endpoint `{address}` is listed twice")));
+        let Some(endpoint) = item.read(endpoint) else { continue };
+        if endpoints.contains(&endpoint) {
+            item.report(Fault::new(format!("endpoint `{endpoint}` is listed twice")));
         }
-        endpoints.push(address);
+        endpoints.push(endpoint);
     }
     endpoints
 }

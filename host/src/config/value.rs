@@ -138,15 +138,8 @@ pub(super) fn listen_address(value: &Value<'_>) -> Result<SocketAddr, Fault> {
     text.parse().map_err(|_| not_an_address(text, "`\"0.0.0.0:8080\"`"))
 }
 
-/// `IP:port` to connect to.
-pub(super) fn endpoint(value: &Value<'_>) -> Result<SocketAddr, Fault> {
-    let text = value.text("an address such as `\"127.0.0.1:9000\"`")?;
-    let address: SocketAddr = text.parse().map_err(|_| not_an_endpoint(text))?;
-    let port_is_zero = || Fault::new(format!("{} has port 0", quoted(text))).help("allowed: ports 1 to 65535");
-    (address.port() != 0).then_some(address).ok_or_else(port_is_zero)
-}
-
-fn not_an_address(text: &str, example: &str) -> Fault {
+/// The fault of a text that should be `IP:port`.
+pub(super) fn not_an_address(text: &str, example: &str) -> Fault {
     let slip = if text.parse::<std::net::IpAddr>().is_ok() {
         "the port is missing; "
     } else if text.parse::<u16>().is_ok() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()) {
@@ -156,21 +149,6 @@ fn not_an_address(text: &str, example: &str) -> Fault {
     };
     let help = format!("{slip}write IP:port, for example {example} or `\"[::1]:8080\"`");
     Fault::new(format!("{} is not an address", quoted(text))).help(help)
-}
-
-fn not_an_endpoint(text: &str) -> Fault {
-    let (name, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let is_name = name.contains(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-        && (port.is_empty() || port.parse::<u16>().is_ok());
-    if is_name {
-        let help = "write the address as IP:port, for example `\"127.0.0.1:9000\"`";
-        return Fault::new(format!("{}: host names are not supported in this version yet", quoted(text))).help(help);
-    }
-    if text.contains("://") {
-        return not_an_address(text, "`\"127.0.0.1:9000\"`").help("write IP:port without a scheme");
-    }
-    not_an_address(text, "`\"127.0.0.1:9000\"`")
 }
 
 /// A word from a list, and what it means.

@@ -39,7 +39,7 @@ fn explanation(kind: ErrorKind) -> &'static str {
         ErrorKind::BadResponse => "the upstream's answer is not valid HTTP",
         ErrorKind::ReplayLimit => "the request body is too large to be sent again",
         ErrorKind::Overloaded => "every connection to the upstream is in use",
-        ErrorKind::NoUpstream => "there is no such upstream",
+        ErrorKind::NoUpstream => "there is no such upstream, or none of its names is resolved yet",
         ErrorKind::FilterFault => "a filter failed",
         ErrorKind::ClientAbort => "the request body ended early",
         ErrorKind::NoRoute => "no route matches the request",

@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::config::Endpoint;
+
 /// Upper bounds of request durations, seconds.
 const REQUEST_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -53,6 +55,7 @@ fn describe() {
     describe_histogram!("meshup_filter_duration_seconds", Unit::Seconds, "Time of one call of a filter, sampled");
     describe_counter!("meshup_log_lines_dropped_total", "Log lines dropped because nobody took them");
     describe_counter!("meshup_reloads_total", "Reloads, by result");
+    describe_counter!("meshup_dns_lookups_total", "Look-ups of the names of endpoints, by name and result");
     describe_gauge!("meshup_generation", "The configuration generation in service");
     describe_gauge!("meshup_connections_active", "Client connections");
     describe_counter!("meshup_tls_handshake_failures_total", "TLS handshakes of clients that failed");
@@ -72,6 +75,11 @@ pub(crate) fn count_proxy_protocol_error() {
 /// Counts a reload: `ok`, `error` or `unchanged`.
 pub(crate) fn count_reload(result: &'static str) {
     metrics::counter!("meshup_reloads_total", "result" => result).increment(1);
+}
+
+/// Counts a look-up of a name: `ok`, or why it failed.
+pub(crate) fn count_lookup(name: &Endpoint, result: &'static str) {
+    metrics::counter!("meshup_dns_lookups_total", "name" => name.to_string(), "result" => result).increment(1);
 }
 
 /// Notes the generation in service.

@@ -1,4 +1,4 @@
-//! Building one generation: filters, TLS, routes, listeners.
+//! Building one generation: filters, names, TLS, routes, listeners.
 //!
 //! **Invariant:** no listener is bound before everything else is right.
 
@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{filters, tls};
 use crate::{
     config::{Config, Diagnostic, Diagnostics, Locations},
+    names::Names,
     route::RouteTable,
     server::{self, BoundListener},
     snapshot::Snapshot,
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Builder {
     pub runtime: Arc<Runtime>,
+    pub names: Names,
     /// Decided at the start; a changed number takes effect at the next.
     pub workers: usize,
 }
@@ -34,6 +36,7 @@ impl Builder {
         previous: Option<&Snapshot>,
     ) -> Result<Option<Snapshot>, Diagnostics> {
         self.keep_what_lasts(&mut config, previous);
+        let names = self.names.table(&config, previous.map(|previous| &previous.names));
         let mut faults = Vec::new();
         let filters = filters::configure(&self.runtime, &config.filters, &locations.filters, previous, &mut faults);
         let tls = tls::load(&config, locations, previous, &mut faults);
@@ -44,11 +47,15 @@ impl Builder {
             return Err(faults);
         }
         let is_same = |previous: &Snapshot| {
-            *previous.config == config && same_filters(&previous.filters, &filters) && same_tls(previous, &tls)
+            *previous.config == config
+                && same_filters(&previous.filters, &filters)
+                && same_tls(previous, &tls)
+                && previous.names.has_resolver_of(&names)
         };
         if previous.is_some_and(is_same) {
             return Ok(None);
         }
+        self.names.wait(&names);
         let listeners = self.listeners(&config, tls.listeners, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(faults) {
             return Err(faults);
@@ -58,6 +65,7 @@ impl Builder {
             routes: RouteTable::new(&config),
             config: Arc::new(config),
             filters,
+            names,
             listeners,
             upstream_tls: tls.upstreams,
         }))

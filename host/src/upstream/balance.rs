@@ -4,8 +4,39 @@
 
 use std::{cell::Cell, rc::Rc};
 
+use rustc_hash::FxHashSet;
+
 use super::Endpoint;
 use crate::{config::LoadBalancing, random::Random};
+
+/// The endpoints of an upstream; one that gets a larger share than others is in it more than once.
+pub(super) type Turns = Rc<[Rc<Endpoint>]>;
+
+/// Every endpoint as often as it says, spread out.
+pub(super) fn turns(endpoints: &[(Rc<Endpoint>, u16)]) -> Turns {
+    let rounds = endpoints.iter().map(|(_, turns)| *turns).max().unwrap_or_default();
+    // Where all have the same number of turns, one is enough.
+    let least = endpoints.iter().map(|(_, turns)| *turns).min().unwrap_or_default();
+    let rounds = if least == rounds { 0..rounds.min(1) } else { 0..rounds };
+    let round = |round: u16| endpoints.iter().filter(move |(_, turns)| round < *turns);
+    rounds.flat_map(round).map(|(endpoint, _)| endpoint.clone()).collect()
+}
+
+/// Every endpoint once, in order.
+pub(super) fn distinct(turns: &[Rc<Endpoint>]) -> Vec<Rc<Endpoint>> {
+    let mut seen = FxHashSet::default();
+    turns.iter().filter(|endpoint| seen.insert(Rc::as_ptr(endpoint))).cloned().collect()
+}
+
+/// The index of the endpoint to try after the one at `at`: another one, if there is one, and one that does not refuse
+/// connections, if there is one of these.
+pub(super) fn next(turns: &[Rc<Endpoint>], at: usize) -> usize {
+    let mut after = (1..turns.len()).map(|step| (at + step) % turns.len());
+    let is_other =
+        |other: &usize| turns.get(at).zip(turns.get(*other)).is_some_and(|(one, other)| !Rc::ptr_eq(one, other));
+    let is_up = |other: &usize| is_other(other) && turns.get(*other).is_some_and(|endpoint| !endpoint.is_failing());
+    after.clone().find(is_up).or_else(|| after.find(is_other)).unwrap_or(at)
+}
 
 #[derive(Debug)]
 pub(super) struct Balancer {

@@ -23,6 +23,6 @@ async fn open(key: &EndpointKey) -> io::Result<Transport> {
     match &key.settings.tls {
         None => Ok(Transport::Clear(stream)),
         // Handshakes are rare and their state is large.
-        Some(tls) => Box::pin(tls.connect(stream, key.address.ip())).await,
+        Some(tls) => Box::pin(tls.connect(stream, key)).await,
     }
 }

@@ -41,7 +41,7 @@ impl Destinations {
             let idle = endpoints.iter().find(|(_, endpoint)| endpoint.active() == 0).map(|(address, _)| *address);
             endpoints.remove(&idle.ok_or(ErrorKind::Overloaded)?);
         }
-        let key = EndpointKey { address, settings: self.settings.clone() };
+        let key = EndpointKey { address, name: None, settings: self.settings.clone() };
         let endpoint = Rc::new(Endpoint::new(key, self.workers));
         endpoints.insert(address, endpoint.clone());
         Ok(endpoint)

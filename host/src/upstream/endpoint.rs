@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct EndpointKey {
     pub address: SocketAddr,
+    /// The configured name that the address stands for: it is what the peer must prove to be where it proves anything.
+    pub name: Option<Arc<str>>,
     pub settings: Settings,
 }
 

@@ -7,7 +7,6 @@
 use std::{
     hash::{Hash, Hasher},
     io,
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -20,6 +19,7 @@ use rustls::{
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::EndpointKey;
 use crate::{
     config::{Protocol, UpstreamTls},
     pem::{self, Chain},
@@ -93,17 +93,28 @@ impl Connector {
         Ok(Self(Arc::new(Inner { connector, server_name, material })))
     }
 
-    /// Shakes hands with the endpoint at `address`.
+    /// Shakes hands with an endpoint: it has to be what is configured, else what it is called, else what its address is.
     ///
     /// # Errors
     /// What the endpoint lacks, in words for whoever operates the proxy.
-    pub(super) async fn connect(&self, stream: TcpStream, address: IpAddr) -> io::Result<Transport> {
-        let name = self.0.server_name.clone().unwrap_or_else(|| ServerName::from(address));
+    pub(super) async fn connect(&self, stream: TcpStream, endpoint: &EndpointKey) -> io::Result<Transport> {
+        let name = match &self.0.server_name {
+            Some(name) => name.clone(),
+            None => endpoint_name(endpoint).map_err(|error| io::Error::other(format!("TLS: {error}")))?,
+        };
         let stream = self.0.connector.connect(name, stream).await.map_err(|error| explained(&error))?;
         if self.0.material.protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("TLS: the endpoint did not agree to HTTP/2 (ALPN h2)"));
         }
         Ok(Transport::Tls(Box::new(TlsStream::Client(stream))))
+    }
+}
+
+/// What an endpoint has to prove to be where no `server_name` says so.
+fn endpoint_name(endpoint: &EndpointKey) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    match &endpoint.name {
+        Some(name) => ServerName::try_from(name.to_string()),
+        None => Ok(ServerName::from(endpoint.address.ip())),
     }
 }
 
