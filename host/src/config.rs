@@ -25,6 +25,7 @@ mod suggest;
 mod tls;
 mod upstream;
 mod value;
+mod via;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
@@ -35,6 +36,7 @@ pub(crate) use network::trusts;
 pub use tls::{
     ClientAuth, ClientCertificates, KeyPair, ListenerTls, PairLocation, TlsLocation, TlsVersion, UpstreamTls,
 };
+pub use via::Via;
 
 /// Where in the text the parts stand that only later steps can judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +166,8 @@ pub struct Listener {
     pub path_normalization: PathNormalization,
     /// `underscores_in_headers`: what happens to header fields with `_` in their names.
     pub underscores: Underscores,
+    /// `via`: the name to add to `Via`; none adds nothing.
+    pub via: Option<Arc<Via>>,
     /// `limits`
     pub limits: ListenerLimits,
     /// `tls`; clear text without it.

@@ -83,7 +83,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         skips_rest: protocol != http::Version::HTTP_2 && !wishes.expects_continue(),
         ended: false,
     });
-    let exchange = Exchange::new(end, head, wishes, connection.forwarded.scheme);
+    let exchange = Exchange::new(end, head, wishes, connection);
     match body {
         Ok(_) => exchange.run().await,
         Err(kind) => exchange.refuse(kind),

@@ -67,6 +67,7 @@ fn listener(listener: &Listener) -> Value {
             Underscores::Reject => "reject",
             Underscores::Allow => "allow",
         },
+        "via": listener.via.as_ref().map(|via| via.name()),
         "limits": listener_limits(&listener.limits),
         "tls": listener.tls.as_ref().map(listener_tls),
     })

@@ -25,7 +25,7 @@ sections! {
     DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`":
         "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "path_normalization"
-        "underscores_in_headers" "limits" "tls";
+        "underscores_in_headers" "via" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
     LISTENER_TLS "`tls` of a listener":

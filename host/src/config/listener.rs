@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, Network, PathNormalization,
-    Underscores, keys,
+    Underscores, Via, keys,
     network::network,
     raw::{Fault, Table, Value},
     tls,
@@ -87,6 +87,7 @@ fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, L
         proxy_protocol: proxy_protocol.unwrap_or(false),
         path_normalization: path_normalization.unwrap_or(PathNormalization::Strict),
         underscores: underscores.unwrap_or(Underscores::Drop),
+        via: table.read("via", |value| Via::new(value.text("a name")?).map(Arc::new)),
         limits,
         tls,
     };

@@ -9,6 +9,7 @@
 use std::{
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::{Duration, Instant},
 };
@@ -33,7 +34,8 @@ use super::{
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
     coarse::{CoarseSleep, FAR},
-    config::OnError,
+    config::{OnError, Via},
+    server::Connection,
     upstream::Upstream,
     wasm::{Fault, Ticket, WorkerFilter},
 };
@@ -217,6 +219,8 @@ pub(super) struct Exchange {
     head_fields: Option<HeadFields>,
     wishes: Wishes,
     scheme: &'static str,
+    /// What an upstream's response is marked with.
+    via: Option<Arc<Via>>,
     /// The client asked for no body (HEAD).
     head_only: bool,
     target: Target,
@@ -229,7 +233,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, scheme: &'static str) -> Self {
+    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, connection: &Connection) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
@@ -237,7 +241,8 @@ impl Exchange {
             head,
             head_fields: None,
             wishes,
-            scheme,
+            scheme: connection.forwarded.scheme,
+            via: connection.listener.via.clone(),
             head_only,
             target: Target::Route,
             deadline,

@@ -74,6 +74,9 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded, listener: &Listene
         head.headers.insert(header::TE, TRAILERS);
     }
     forward(&mut head.headers, forwarded);
+    if let Some(via) = &listener.via {
+        head.headers.append(header::VIA, via.of(head.version).clone());
+    }
     wishes.of(head.version)
 }
 

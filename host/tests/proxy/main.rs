@@ -49,3 +49,4 @@ mod trusted_proxies;
 mod upgrades;
 mod upstream_tls;
 mod upstreams;
+mod via;

@@ -3,7 +3,11 @@
 use std::{cell::Cell, pin::pin, time::Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::HOST, request};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode,
+    header::{HOST, VIA},
+    request,
+};
 use hyper::body::Incoming;
 use meshup_abi::{BodyError, ErrorKind};
 
@@ -51,7 +55,12 @@ impl Exchange {
         self.reply = match answer? {
             Ok(answer) => {
                 self.end.upstream_duration = Some(self.end.started.elapsed());
-                upstream_reply(answer, &self.wishes)
+                let version = answer.0.version();
+                let mut reply = upstream_reply(answer, &self.wishes);
+                if let Some(via) = self.via.as_ref().filter(|_| reply.error.is_none()) {
+                    reply.head.headers.append(VIA, via.of(version).clone());
+                }
+                reply
             }
             Err(kind) => Reply::error(kind),
         };
