@@ -135,6 +135,18 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// `idle_timeout`: a kept-alive connection between requests. Default 75 s.
     pub idle_timeout: Duration,
+    /// `body_timeout`: until the next part of a request body, before there is a response. Default 30 s.
+    pub body_timeout: Duration,
+    /// `request_timeout`: until the end of a request body, before there is a response. Default 1 h.
+    pub request_timeout: Duration,
+    /// `write_timeout`: until the client takes the next part of a response. Default 60 s.
+    pub write_timeout: Duration,
+    /// `max_connections`: open at a time, over all workers. Default 10,000.
+    pub max_connections: usize,
+    /// `max_streams`: requests under way on one HTTP/2 connection. Default 100.
+    pub max_streams: u32,
+    /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 1,024.
+    pub max_resets: usize,
 }
 
 /// `[filters.NAME]`

@@ -49,6 +49,12 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "max_body_bytes": limits.max_body_bytes.map(size_text),
         "header_timeout": duration_text(limits.header_timeout),
         "idle_timeout": duration_text(limits.idle_timeout),
+        "body_timeout": duration_text(limits.body_timeout),
+        "request_timeout": duration_text(limits.request_timeout),
+        "write_timeout": duration_text(limits.write_timeout),
+        "max_connections": limits.max_connections,
+        "max_streams": limits.max_streams,
+        "max_resets": limits.max_resets,
     })
 }
 

@@ -23,7 +23,8 @@ sections! {
     ADMIN "`[admin]`": "listen";
     LISTENER "`[[listeners]]`": "name" "listen" "forwarded_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
-        "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout";
+        "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout" "body_timeout" "request_timeout"
+        "write_timeout" "max_connections" "max_streams" "max_resets";
     FILTER "`[filters.NAME]`": "module" "on_error" "isolation" "limits" "config";
     FILTER_LIMITS "`limits` of a filter": "memory" "cpu_per_call";
     ROUTE "`[[routes]]`": "name" "match" "filters" "upstream" "timeout" "replay_limit";

@@ -84,13 +84,20 @@ fn limits(listener: &Table<'_>) -> ListenerLimits {
     let Some(table) = table else { return ListenerLimits::default() };
     let default = ListenerLimits::default();
     let max_header_bytes = table.read("max_header_bytes", |value| size_in_memory(value, MIN_HEADER_BYTES..=16 * MIB));
-    let max_headers = table.read("max_headers", |value| count(value, 1..=4096));
+    let number = |key, max| table.read(key, |value| count(value, 1..=max));
+    let max_headers = number("max_headers", 4096);
     ListenerLimits {
         max_header_bytes: max_header_bytes.unwrap_or(default.max_header_bytes),
         max_headers: max_headers.unwrap_or(default.max_headers),
         max_body_bytes: table.read("max_body_bytes", |value| size(value, 0..=i64::MAX.unsigned_abs())),
         header_timeout: table.read("header_timeout", duration).unwrap_or(default.header_timeout),
         idle_timeout: table.read("idle_timeout", duration).unwrap_or(default.idle_timeout),
+        body_timeout: table.read("body_timeout", duration).unwrap_or(default.body_timeout),
+        request_timeout: table.read("request_timeout", duration).unwrap_or(default.request_timeout),
+        write_timeout: table.read("write_timeout", duration).unwrap_or(default.write_timeout),
+        max_connections: number("max_connections", 1_000_000).unwrap_or(default.max_connections),
+        max_streams: number("max_streams", 10_000).map_or(default.max_streams, |streams| streams as u32),
+        max_resets: number("max_resets", 1_000_000).unwrap_or(default.max_resets),
     }
 }
 
@@ -102,6 +109,12 @@ impl Default for ListenerLimits {
             max_body_bytes: None,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(3600),
+            write_timeout: Duration::from_secs(60),
+            max_connections: 10_000,
+            max_streams: 100,
+            max_resets: 1024,
         }
     }
 }

@@ -139,6 +139,8 @@ codes! {
         LimitExceeded = 15, "limit-exceeded";
         /// The request's target is longer than a whole head may be.
         UriTooLong = 16, "uri-too-long";
+        /// The request body stopped arriving.
+        BodyTimeout = 17, "body-timeout";
     }
 }
 
