@@ -6,6 +6,7 @@
 
 mod request;
 mod response;
+mod wait;
 
 pub(crate) use request::{BodyFailure, RequestBody, RequestSource};
 pub(crate) use response::{ResponseBody, ResponseSource};

@@ -29,6 +29,8 @@ pub use info::{ExchangeInfo, Variables};
 
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
+    config::ListenerLimits,
+    observe,
     server::Connection,
     worker::Route,
 };
@@ -48,7 +50,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let Some(route) = generation.route(&connection.listener.name, &head) else {
         return refuse(connection, &head.method, ErrorKind::NoRoute);
     };
-    let body = request_body(incoming, connection.listener.limits.max_body_bytes);
+    let body = request_body(incoming, &connection.listener.limits);
     let filters = route.filters.len();
     let end = Box::new(Completion {
         info: (filters > 0).then(|| Box::new(info(connection, &route, &generation, protocol, started, &head))),
@@ -71,14 +73,14 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
 }
 
 /// The request's body, unless it has none or announces more than it may have.
-fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<RequestSource>>, ErrorKind> {
+fn request_body(incoming: Incoming, limits: &ListenerLimits) -> Result<Option<Rc<RequestSource>>, ErrorKind> {
     if incoming.is_end_stream() {
         return Ok(None);
     }
-    if max_bytes.is_some_and(|max_bytes| incoming.size_hint().lower() > max_bytes) {
+    if limits.max_body_bytes.is_some_and(|max_bytes| incoming.size_hint().lower() > max_bytes) {
         return Err(ErrorKind::BodyTooLarge);
     }
-    Ok(Some(RequestSource::new(incoming, max_bytes)))
+    Ok(Some(RequestSource::new(incoming, limits)))
 }
 
 /// The answer to a request that reached no route.
@@ -95,6 +97,7 @@ fn refuse(connection: &Connection, method: &Method, kind: ErrorKind) -> Response
 pub(crate) fn refused(connection: &Connection, kind: ErrorKind) -> Response<Bytes> {
     let response = refusal::response(kind);
     connection.worker.metrics.unrouted(response.status());
+    observe::count_error(kind);
     tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
     response
 }

@@ -5,6 +5,7 @@
 mod json_line;
 mod logging;
 mod recorder;
+mod refusals;
 
 use std::cell::RefCell;
 
@@ -16,6 +17,7 @@ pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
+pub(crate) use refusals::{Refusal, count_error, count_refusal};
 
 use crate::exchange::Summary;
 

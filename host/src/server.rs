@@ -16,12 +16,16 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 mod aside;
 mod connection;
 mod guard;
+mod pace;
 mod parser_answer;
 mod preface;
+mod room;
+pub(crate) mod stall;
 
 pub(crate) use connection::{ActiveExchange, Connection};
 
 use crate::{config, worker::Worker};
+use room::Room;
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 4096;
@@ -106,7 +110,7 @@ pub(crate) fn listen(
 ) -> (ListenerTask, JoinHandle<()>) {
     let (settings, current) = watch::channel(settings);
     let (stop, stopped) = watch::channel(false);
-    let acceptor = Acceptor { worker: worker.clone(), settings: current, stopped, closing: watch::channel(false).0 };
+    let acceptor = Acceptor { worker: worker.clone(), settings: current, stopped, closing: watch::channel(false).0, room: Rc::default() };
     let handle = tokio::task::spawn_local(async move {
         match TcpListener::from_std(socket) {
             Ok(socket) => acceptor.run(socket).await,
@@ -122,6 +126,7 @@ struct Acceptor {
     stopped: watch::Receiver<bool>,
     /// Tells the listener's connections to end after their exchanges.
     closing: watch::Sender<bool>,
+    room: Rc<Room>,
 }
 
 impl Acceptor {
@@ -137,18 +142,24 @@ impl Acceptor {
                     announced = true;
                     self.closing.send_replace(true);
                 }
-                accepted = socket.accept() => self.accepted(accepted).await,
+                accepted = self.accept(&socket) => self.accepted(accepted).await,
             }
         }
         self.closing.send_replace(true);
         self.accept_queue(&socket).await;
     }
 
+    /// The next connection, once there is room for it.
+    async fn accept(&self, socket: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+        self.room.wait(self.settings.clone(), self.worker.workers).await;
+        socket.accept().await
+    }
+
     async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
         match accepted {
             Ok((stream, client)) => {
                 let settings = self.settings.borrow().clone();
-                connection::spawn(&self.worker, settings, stream, client, self.closing.subscribe());
+                connection::spawn(&self.worker, settings, stream, client, self.room.take(), self.closing.subscribe());
             }
             Err(error) if is_exhausted(&error) => {
                 self.worker.metrics.accept_errors.increment(1);

@@ -21,7 +21,7 @@ mod spare;
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
 
 use crate::{
-    body::{BodyFailure, RequestBody, RequestSource},
+    body::{RequestBody, RequestSource},
     config,
     observe::UpstreamMetrics,
 };
@@ -114,8 +114,7 @@ const MAX_ENDPOINTS_TRIED: usize = 3;
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
-        Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
-        Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
+        Some(failure) => failure.kind(),
         None if error.is_parse() => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }

@@ -49,7 +49,8 @@ pub(crate) struct Worker {
     pub metrics: WorkerMetrics,
     /// Tells a shutdown to every connection.
     pub drain: Draining,
-    workers: usize,
+    /// How many workers there are.
+    pub workers: usize,
     generation: RefCell<Rc<Generation>>,
     endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
     connections: Cell<usize>,

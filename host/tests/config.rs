@@ -65,7 +65,7 @@ fn the_smallest_configuration_gets_every_default() {
     assert_eq!(shown["admin"]["listen"], "127.0.0.1:9901");
     let limits = json!({
         "max_header_bytes": "64KiB", "max_headers": 100, "max_body_bytes": null, "header_timeout": "10s", "idle_timeout": "75s",
-        "body_timeout": "30s", "request_timeout": "1h", "write_timeout": "60s", "max_connections": 10_000,
+        "body_timeout": "30s", "request_timeout": "1h", "write_timeout": "1m", "max_connections": 10_000,
         "max_streams": 100, "max_resets": 1024
     });
     assert_eq!(shown["listeners"][0]["limits"], limits);

@@ -13,7 +13,11 @@ use hyper::body::Incoming;
 use meshup_abi::{BodyError, Outcome};
 use tokio::time::Sleep;
 
-use crate::{exchange::Completion, server::ActiveExchange, upstream::Lease};
+use crate::{
+    exchange::Completion,
+    server::{ActiveExchange, stall, stall::Act},
+    upstream::Lease,
+};
 
 /// Where a response body comes from.
 #[derive(Debug, Default)]
@@ -237,12 +241,14 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseFailure>>> {
         let Poll::Ready(frame) = self.source.poll_frame(cx) else {
+            stall::note(Act::Waited);
             let Some(deadline) = &mut self.deadline else { return Poll::Pending };
             ready!(deadline.as_mut().poll(cx));
             self.source = ResponseSource::Empty;
             self.end(Outcome::Timeout);
             return Poll::Ready(Some(Err(ResponseFailure::Timeout)));
         };
+        stall::note(Act::Gave);
         match frame {
             Some(Ok(frame)) => {
                 self.note(&frame);

@@ -21,14 +21,17 @@ use tokio::{net::TcpStream, sync::watch, time::Sleep};
 use super::{
     aside::Aside,
     guard::{Guard, Guarded},
+    pace::Pace,
     parser_answer::{Answering, is_bare},
     preface::Beginning,
+    room::Place,
+    stall::Streams,
 };
 use crate::{
     body::ResponseBody,
     config,
     exchange::{self, Forwarded},
-    local::LocalExecutor,
+    observe::{self, Refusal},
     worker::{ConnectionCount, Worker},
 };
 
@@ -36,7 +39,10 @@ use crate::{
 const DRAIN_GRACE: Duration = Duration::from_millis(1000);
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_STREAMS: u32 = 200;
+/// Response data that waits for a stream's client, beyond what was read at once.
+const SEND_BUFFER: usize = 32 * 1024;
+/// Streams that a client reset before they could be taken up (CVE-2023-44487); the library's own default.
+const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
 /// HTTP/2 library answers with a bare 431.
 const READ_HEADS: usize = 2;
@@ -53,10 +59,11 @@ pub(crate) struct Connection {
     closing: Cell<bool>,
     exchanges: Cell<u32>,
     idle_since: Cell<Instant>,
-    head_since: Rc<Cell<Option<Instant>>>,
+    pace: Rc<Pace>,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
     _count: ConnectionCount,
+    _place: Place,
 }
 
 /// An exchange under way on a connection.
@@ -89,20 +96,43 @@ enum Due {
     Idle,
     /// A head is too long under way.
     Head,
+    /// The client takes nothing of what is written.
+    Write,
 }
 
 impl Connection {
     fn due(&self, now: Instant) -> Due {
         let limits = &self.listener.limits;
-        if let Some(since) = self.head_since.get() {
+        if let Some(since) = self.pace.write_since() {
+            let deadline = since + limits.write_timeout;
+            return if deadline <= now { Due::Write } else { Due::At(deadline) };
+        }
+        if let Some(since) = self.pace.head_since() {
             let deadline = since + limits.header_timeout;
             return if deadline <= now { Due::Head } else { Due::At(deadline) };
         }
         if self.exchanges.get() > 0 {
-            return Due::At(now + limits.idle_timeout.min(limits.header_timeout));
+            return Due::At(now + shortest_timeout(limits));
         }
         let deadline = self.idle_since.get() + limits.idle_timeout;
-        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + limits.header_timeout)) }
+        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + shortest_timeout(limits))) }
+    }
+
+    /// Whether it should long be over, but the client leaves what it was sent before the last exchange ended.
+    fn is_stuck(&self, now: Instant) -> bool {
+        self.exchanges.get() == 0 && self.idle_since.get() + self.listener.limits.write_timeout <= now
+    }
+
+    #[cold]
+    fn end(&self, refusal: Refusal) -> Fate {
+        self.refuse(refusal);
+        Fate::End
+    }
+
+    #[cold]
+    fn refuse(&self, refusal: Refusal) {
+        observe::count_refusal(refusal);
+        tracing::debug!(listener = &*self.listener.name, client = %self.client, reason = ?refusal, "connection ended");
     }
 
     async fn respond(
@@ -123,12 +153,18 @@ impl Connection {
     }
 }
 
+/// How often the clock looks for what may have begun meanwhile.
+fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
+    limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
+}
+
 /// Serves a connection in a task of its own.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
     listener: Arc<config::Listener>,
     stream: TcpStream,
     client: SocketAddr,
+    place: Place,
     closing: watch::Receiver<bool>,
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
@@ -147,9 +183,10 @@ pub(super) fn spawn(
         closing: Cell::new(false),
         exchanges: Cell::new(0),
         idle_since: Cell::new(Instant::now()),
-        head_since: Rc::default(),
+        pace: Rc::default(),
         answered_barely: Cell::new(false),
         _count: worker.count_connection(),
+        _place: place,
     });
     tokio::task::spawn_local(serve(connection, stream, closing));
 }
@@ -160,12 +197,17 @@ async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch
         beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
         () = grace_over(closing.clone()) => return,
     };
+    let beginning = beginning.inspect_err(|error| {
+        if error.kind() == std::io::ErrorKind::TimedOut {
+            connection.refuse(Refusal::HeaderTimeout);
+        }
+    });
     let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
     if beginning.is_http2() {
-        let io = Guarded::new(stream, beginning, None, connection.head_since.clone());
+        let io = Guarded::new(stream, beginning, None, connection.pace.clone());
         http2(connection, io, closing).await;
     } else {
-        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.head_since.clone());
+        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.pace.clone());
         http1(connection, io, closing).await;
     }
 }
@@ -195,11 +237,14 @@ async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
 async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request));
-    let served = conn::http2::Builder::new(LocalExecutor)
+    let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(limits.max_streams)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(limits.max_resets)
+        .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);
@@ -238,6 +283,9 @@ async fn drive<C>(
         match fate.await {
             Err(result) => {
                 if let Err(error) = result {
+                    if is_flood(&error) {
+                        connection.refuse(Refusal::Http2Flood);
+                    }
                     tracing::debug!(client = %connection.client, %error, "connection ended");
                 }
                 return;
@@ -247,6 +295,12 @@ async fn drive<C>(
         }
         aside.ring();
     }
+}
+
+/// Whether the HTTP/2 library ended the connection because there was too much of something.
+fn is_flood(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 /// The fates of one connection: its timer, and the drain.
@@ -269,9 +323,10 @@ impl Fates<'_> {
                     return Fate::Close;
                 }
                 () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
-                    Due::Head => {
-                        tracing::debug!(client = %self.connection.client, "request head took too long");
-                        return Fate::End;
+                    Due::Head => return self.connection.end(Refusal::HeaderTimeout),
+                    Due::Write => return self.connection.end(Refusal::WriteTimeout),
+                    _ if self.ending && self.connection.is_stuck(Instant::now()) => {
+                        return self.connection.end(Refusal::WriteTimeout);
                     }
                     _ if self.ending => {
                         self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());

@@ -10,13 +10,13 @@
 use std::{
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::preface::Beginning;
+use super::{pace::Pace, preface::Beginning};
 use crate::observe;
 
 /// Why a message is refused.
@@ -271,18 +271,12 @@ pub(super) struct Guarded<S> {
     guard: Option<Guard>,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
-    /// Since when a request head has been under way.
-    head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
+    pace: Rc<Pace>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(
-        stream: S,
-        beginning: Beginning,
-        guard: Option<Guard>,
-        head_since: std::rc::Rc<std::cell::Cell<Option<Instant>>>,
-    ) -> Self {
-        Self { stream, beginning: Some(Box::new(beginning)), guard, ended: false, head_since }
+    pub(super) fn new(stream: S, beginning: Beginning, guard: Option<Guard>, pace: Rc<Pace>) -> Self {
+        Self { stream, beginning: Some(Box::new(beginning)), guard, ended: false, pace }
     }
 
     /// Whether the guard refused a message.
@@ -298,11 +292,7 @@ impl<S> Guarded<S> {
     fn inspect(&mut self, bytes: &mut [u8]) {
         let Some(guard) = &mut self.guard else { return };
         guard.inspect(bytes);
-        match (guard.in_head(), self.head_since.get()) {
-            (true, None) => self.head_since.set(Some(Instant::now())),
-            (false, Some(_)) => self.head_since.set(None),
-            _ => {}
-        }
+        self.pace.head(guard.in_head());
     }
 }
 
@@ -333,7 +323,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.pace.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -349,7 +340,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.pace.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::body::{RequestBody, RequestSource};
 
+/// What is read of a response at once, and the longest response head: all of it waits where a client is slow.
+const READ_BUFFER: usize = 32 * 1024;
+
 /// The connections of one worker to one endpoint.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -170,7 +173,7 @@ impl Pool {
         let record = Rc::<Record>::default();
         let opened = async {
             let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
-            Builder::new().handshake(Recorded::new(io, record.clone())).await.map_err(std::io::Error::other)
+            Builder::new().max_buf_size(READ_BUFFER).handshake(Recorded::new(io, record.clone())).await.map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);

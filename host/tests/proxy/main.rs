@@ -5,6 +5,7 @@
 mod access_filter;
 mod basic_auth_filter;
 mod bundled;
+mod cases_load;
 mod cors_filter;
 mod drain;
 mod examples;
@@ -18,6 +19,7 @@ mod framing;
 mod grpc;
 mod heads;
 mod jwks_filter;
+mod limits;
 mod logging;
 mod older_response;
 mod parser_refusals;

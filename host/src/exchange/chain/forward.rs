@@ -8,7 +8,7 @@ use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
-    body::{RequestBody, ResponseSource},
+    body::{BodyFailure, RequestBody, ResponseSource},
     exchange::{answer::FetchRequest, fields::HeadFields, head, refusal},
     upstream::Answer,
 };
@@ -67,7 +67,9 @@ impl Exchange {
         let may_run_again = self.end.slots.any_waiting();
         let body = match &self.end.request {
             None => RequestBody::Empty,
-            Some(source) if !source.replayable() => return Err(ErrorKind::ReplayLimit),
+            Some(source) if !source.replayable() => {
+                return Err(source.failure().map_or(ErrorKind::ReplayLimit, BodyFailure::kind));
+            }
             Some(source) => {
                 if may_run_again {
                     source.record(self.end.route.replay_limit);
