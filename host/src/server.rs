@@ -110,7 +110,13 @@ pub(crate) fn listen(
 ) -> (ListenerTask, JoinHandle<()>) {
     let (settings, current) = watch::channel(settings);
     let (stop, stopped) = watch::channel(false);
-    let acceptor = Acceptor { worker: worker.clone(), settings: current, stopped, closing: watch::channel(false).0, room: Rc::default() };
+    let acceptor = Acceptor {
+        worker: worker.clone(),
+        settings: current,
+        stopped,
+        closing: watch::channel(false).0,
+        room: Rc::default(),
+    };
     let handle = tokio::task::spawn_local(async move {
         match TcpListener::from_std(socket) {
             Ok(socket) => acceptor.run(socket).await,

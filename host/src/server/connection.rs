@@ -344,3 +344,19 @@ impl Fates<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what an async function with these arguments returns.
+    fn size<A, B, C, F>(_function: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_keeps_little() {
+        let sizes = (size(serve), size(http1), size(http2), size_of::<Connection>());
+        assert!(sizes.0 <= 4096 && sizes.3 <= 512, "{sizes:?}");
+    }
+}

@@ -173,7 +173,11 @@ impl Pool {
         let record = Rc::<Record>::default();
         let opened = async {
             let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
-            Builder::new().max_buf_size(READ_BUFFER).handshake(Recorded::new(io, record.clone())).await.map_err(std::io::Error::other)
+            Builder::new()
+                .max_buf_size(READ_BUFFER)
+                .handshake(Recorded::new(io, record.clone()))
+                .await
+                .map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);

@@ -196,7 +196,9 @@ async fn case_44_no_descriptors_left_pauses_the_accept_and_recovers() {
     let (before, since) = (cpu_ticks(process.id()), Instant::now());
     assert_eq!(established.get("/").await.status, 200);
     assert_eq!(admin.get("/healthz").await.status, 200);
-    tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_millis(500), Duration::from_secs(9)).tick().await;
+    tokio::time::interval_at(tokio::time::Instant::now() + Duration::from_millis(500), Duration::from_secs(9))
+        .tick()
+        .await;
     let busy = Duration::from_millis(10 * (cpu_ticks(process.id()) - before));
     assert!(busy < since.elapsed() / 2, "{busy:?} of {:?}", since.elapsed());
     limit_descriptors(process.id(), open + 100);
@@ -207,7 +209,8 @@ async fn case_44_no_descriptors_left_pauses_the_accept_and_recovers() {
 async fn case_50_a_full_disk_under_the_log_stops_no_request() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("meshup.toml");
-    let text = process_config(&reading_origin().await).replace("[[routes]]", "[[routes]]\nmatch = { path = \"/only\" }");
+    let text =
+        process_config(&reading_origin().await).replace("[[routes]]", "[[routes]]\nmatch = { path = \"/only\" }");
     // The address of the listener cannot be read from a log that is lost.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let listener = format!("name = \"http\"\nlisten = \"{address}\"");

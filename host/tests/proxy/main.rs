@@ -5,6 +5,7 @@
 mod access_filter;
 mod basic_auth_filter;
 mod bundled;
+mod cases_http2_load;
 mod cases_load;
 mod cors_filter;
 mod drain;
