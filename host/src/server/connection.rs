@@ -118,9 +118,9 @@ impl Connection {
         if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + shortest_timeout(limits))) }
     }
 
-    /// Whether it should long be over, but the client leaves what it was sent before the last exchange ended.
-    fn is_stuck(&self, now: Instant) -> bool {
-        self.exchanges.get() == 0 && self.idle_since.get() + self.listener.limits.write_timeout <= now
+    /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
+    fn is_stuck(&self, ending: Instant) -> bool {
+        self.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout
     }
 
     #[cold]
@@ -271,8 +271,8 @@ async fn drive<C>(
     C: Future<Output = hyper::Result<()>>,
 {
     let limits = &connection.listener.limits;
-    let timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
-    let mut fates = Fates { connection, closing, timer, ending: false };
+    let timer = pin!(tokio::time::sleep(shortest_timeout(limits)));
+    let mut fates = Fates { connection, closing, timer, ending: None };
     let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
     loop {
         let mut fate = pin!(fates.next());
@@ -308,7 +308,8 @@ struct Fates<'a> {
     connection: &'a Connection,
     closing: watch::Receiver<bool>,
     timer: Pin<&'a mut Sleep>,
-    ending: bool,
+    /// Since when it is to end.
+    ending: Option<Instant>,
 }
 
 impl Fates<'_> {
@@ -317,23 +318,23 @@ impl Fates<'_> {
         loop {
             tokio::select! {
                 biased;
-                _ = self.closing.wait_for(|closing| *closing), if !self.ending => {
-                    self.ending = true;
+                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => {
+                    self.ending = Some(Instant::now());
                     self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
                     return Fate::Close;
                 }
                 () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
                     Due::Head => return self.connection.end(Refusal::HeaderTimeout),
                     Due::Write => return self.connection.end(Refusal::WriteTimeout),
-                    _ if self.ending && self.connection.is_stuck(Instant::now()) => {
+                    _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
                         return self.connection.end(Refusal::WriteTimeout);
                     }
-                    _ if self.ending => {
+                    _ if self.ending.is_some() => {
                         self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
                         return Fate::Close;
                     }
                     Due::Idle => {
-                        self.ending = true;
+                        self.ending = Some(Instant::now());
                         self.connection.closing.set(true);
                         self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
                         return Fate::Close;
