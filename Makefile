@@ -5,12 +5,13 @@ CARGO ?= cargo
 # The demo and the tests share the dev profile, so that the dependencies are compiled once for both.
 first_build = @[ -d target/debug/deps ] || echo "meshup: the first build compiles all dependencies; it takes some minutes"
 
-.PHONY: help demo test bench check wasm-target
+.PHONY: help demo test bench image image-test check wasm-target
 
 help:
 	@echo "make demo    the proxy with an origin and the bundled filters; prints requests to try"
 	@echo "make test    every test"
 	@echo "make bench   CPU time per request, side by side with other proxies"
+	@echo "make image   the container image \`meshup\`, and a test of what is in it"
 	@echo "make check   formatting, lints and documentation"
 
 demo: wasm-target
@@ -30,6 +31,13 @@ bench: wasm-target
 	@[ -d target/release/deps ] || echo "meshup: the first release build takes some minutes"
 	$(CARGO) build --release --package meshup
 	$(CARGO) run --release --package meshup-benches --bin compare
+
+image: wasm-target
+	scripts/image
+	@if [ "$$(id -u)" -eq 0 ]; then scripts/image-test; else echo "meshup: the image was not run: as root, make image-test"; fi
+
+image-test:
+	scripts/image-test
 
 check: wasm-target
 	$(CARGO) fmt --all --check

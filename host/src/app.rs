@@ -98,9 +98,11 @@ impl App {
         self.admin.local()
     }
 
-    /// Asks for a reload, as SIGHUP does.
-    pub fn reload(&self) {
-        self.reload.request(Trigger::Signal);
+    /// Asks for a reload, as SIGHUP does. The future, which need not be awaited, says whether the configuration was
+    /// taken up; false when it was refused.
+    pub fn reload(&self) -> impl Future<Output = bool> + Send + use<> {
+        let answer = self.reload.reload(Trigger::Signal);
+        async { matches!(answer.await, Some(Ok(_))) }
     }
 
     /// Drains: readiness fails at once, listeners close after `drain_delay`, and the proxy ends with its last exchange

@@ -4,9 +4,11 @@
 //!
 //! **Invariant:** bytes are handed on in order and once per attempt; an error never looks like a clean end.
 
+mod permission;
 mod request;
 mod response;
 mod wait;
 
+pub(crate) use permission::Permission;
 pub(crate) use request::{BodyFailure, RequestBody, RequestSource};
 pub(crate) use response::{ResponseBody, ResponseSource};

@@ -1,8 +1,9 @@
 //! The command line: what can be typed, and what each command does.
 //!
-//! **Invariant:** every command says on failure what to do next, and exits with 1.
+//! **Invariant:** every command says on failure what to do next, and exits with 1. Only a command line that cannot be
+//! understood is 2.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, num::NonZeroU16, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -11,12 +12,28 @@ mod check;
 mod compile_module;
 mod demo;
 mod inspect;
+mod intercept;
 mod new;
+mod notify;
+mod ready;
 mod run;
+mod shell;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  it failed; standard error says why
+  2  the command line is not understood
+
+Environment:
+  RUST_LOG         what is logged, such as `debug` or `info,hyper=debug` [default: info]
+  NO_COLOR         when set, nothing is coloured
+  XDG_CACHE_HOME   below it compiled filters are kept, unless --cache-dir says where
+  NOTIFY_SOCKET    the service manager that is told of start, reload and drain (systemd sets it)";
 
 /// A sidecar proxy whose behaviour is a chain of sandboxed WebAssembly filters.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, propagate_version = true)]
+#[command(version, arg_required_else_help = true, propagate_version = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -44,6 +61,22 @@ pub enum Command {
     /// Write, build and inspect filters
     #[command(subcommand, arg_required_else_help = true)]
     Filter(FilterCommand),
+    /// Redirect connections to the proxy without the application's knowledge
+    ///
+    /// Works on the network namespace it is started in (a pod, a container, the host), through nftables or else iptables,
+    /// and needs root or CAP_NET_ADMIN. The connections need a listener with `transparent = true`.
+    #[command(subcommand, arg_required_else_help = true)]
+    Intercept(InterceptCommand),
+    /// Ask a running proxy whether it is ready; exits with 0 or 1
+    ///
+    /// For health checks in containers that hold nothing else.
+    Ready(Ready),
+    /// Print the completions for a shell
+    ///
+    /// For bash: meshup completions bash > ~/.local/share/bash-completion/completions/meshup
+    Completions(Completions),
+    /// Write the man pages
+    Man(ManPages),
     /// What `run`, `check` and `demo` start for each module: wasm in, code out
     #[command(hide = true)]
     CompileModule(CompileModule),
@@ -61,6 +94,10 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Demo => demo::run(),
             Command::Filter(command) => command.run().map(|()| ExitCode::SUCCESS),
+            Command::Intercept(command) => intercept::run(command),
+            Command::Ready(args) => ready::run(args).map(|()| ExitCode::SUCCESS),
+            Command::Completions(args) => shell::completions(args).map(|()| ExitCode::SUCCESS),
+            Command::Man(args) => shell::man_pages(args).map(|()| ExitCode::SUCCESS),
             Command::CompileModule(args) => compile_module::run(args),
         }
     }
@@ -141,6 +178,79 @@ pub struct InspectFilter {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Commands for the rules of the packet filter.
+#[derive(Debug, Subcommand)]
+pub enum InterceptCommand {
+    /// Install the rules; what was installed before is replaced
+    ///
+    /// Outbound TCP connections are redirected to a local port. Exempt are those of the proxy's own user, those over the
+    /// loopback interface, and what is excluded.
+    Install(InstallInterception),
+    /// Remove the rules, all of them
+    Remove(RemoveInterception),
+    /// Show the rules that are installed; exits with 1 when there are none
+    Show,
+}
+
+/// `meshup intercept install`
+#[derive(Debug, Args)]
+pub struct InstallInterception {
+    /// The user id that the proxy runs under: its own connections are not redirected
+    #[arg(long, value_name = "UID")]
+    proxy_uid: u32,
+    /// Where outbound connections are redirected to
+    #[arg(long, value_name = "PORT", default_value = "15001")]
+    outbound_port: NonZeroU16,
+    /// Where connections that arrive are redirected to; without it they are left alone
+    #[arg(long, value_name = "PORT")]
+    inbound_port: Option<NonZeroU16>,
+    /// Destination ports of outbound connections that are left alone
+    #[arg(long, value_name = "PORT", value_delimiter = ',')]
+    exclude_port: Vec<u16>,
+    /// Destinations of outbound connections that are left alone: addresses or ranges such as 10.0.0.0/8 and fd00::/8
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    exclude_cidr: Vec<intercept::cidr::Cidr>,
+    /// Ports on which arriving connections are left alone, such as that of the admin listener
+    #[arg(long, value_name = "PORT", value_delimiter = ',', requires = "inbound_port")]
+    exclude_inbound_port: Vec<u16>,
+    /// The program that hands the rules to the kernel [default: nft, else iptables]
+    #[arg(long, value_name = "PROGRAM")]
+    tool: Option<intercept::tool::Tool>,
+    /// Print the rules instead
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `meshup intercept remove`
+#[derive(Debug, Args)]
+pub struct RemoveInterception {
+    /// Print what would be done instead
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `meshup ready`
+#[derive(Debug, Args)]
+pub struct Ready {
+    /// The admin listener
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+}
+
+/// `meshup completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+/// `meshup man`
+#[derive(Debug, Args)]
+pub struct ManPages {
+    /// The folder to write them to, such as ~/.local/share/man/man1
+    dir: PathBuf,
 }
 
 /// `meshup compile-module`

@@ -15,10 +15,12 @@ mod json;
 mod keys;
 mod listener;
 mod matching;
+mod network;
 mod raw;
 mod route;
 mod secret;
 mod suggest;
+mod tls;
 mod upstream;
 mod value;
 
@@ -26,16 +28,32 @@ pub use diagnostic::{Diagnostic, Diagnostics, Location};
 pub use document::{parse, read};
 pub(crate) use document::{parse_whole, read_whole};
 pub use effective::effective;
+pub use network::Network;
+pub(crate) use network::trusts;
+pub use tls::{
+    ClientAuth, ClientCertificates, KeyPair, ListenerTls, PairLocation, TlsLocation, TlsVersion, UpstreamTls,
+};
 
 /// Where in the text the parts stand that only later steps can judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Locations {
     /// The admin listener's address, or the file when it has none.
     pub admin: Location,
-    /// The listeners' addresses, in the order of [`Config::listeners`].
-    pub listeners: Vec<Location>,
+    /// In the order of [`Config::listeners`].
+    pub listeners: Vec<ListenerLocation>,
     /// By filter name; exactly the names of [`Config::filters`].
     pub filters: BTreeMap<Arc<str>, FilterLocation>,
+    /// By upstream name; those that have `tls`.
+    pub upstream_tls: BTreeMap<Arc<str>, TlsLocation>,
+}
+
+/// Where a listener's address and files stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerLocation {
+    /// The value of `listen`.
+    pub address: Location,
+    /// `tls`, if it has it.
+    pub tls: Option<TlsLocation>,
 }
 
 /// A configuration with faults.
@@ -107,10 +125,46 @@ pub struct Listener {
     pub name: Arc<str>,
     /// `listen`: unique.
     pub listen: SocketAddr,
+    /// `transparent`: its connections were redirected here and are asked where they were meant to go. Default false.
+    pub transparent: bool,
     /// `forwarded_headers`: what happens to the client's `X-Forwarded-*`.
     pub forwarded_headers: ForwardedHeaders,
+    /// `trusted_proxies`: whose `X-Forwarded-For` counts; empty: whoever connects is taken for what
+    /// `forwarded_headers` says.
+    pub trusted_proxies: Vec<Network>,
+    /// `proxy_protocol`: every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// `path_normalization`: which form of a path matches and is forwarded.
+    pub path_normalization: PathNormalization,
+    /// `underscores_in_headers`: what happens to header fields with `_` in their names.
+    pub underscores: Underscores,
     /// `limits`
     pub limits: ListenerLimits,
+    /// `tls`; clear text without it.
+    pub tls: Option<ListenerTls>,
+}
+
+/// `path_normalization`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PathNormalization {
+    /// `"strict"` (default): one normal form; what readers disagree about is refused.
+    Strict,
+    /// `"relaxed"`: the same, but encoded slashes and backslashes stay encoded, `//` stays, and encoded bytes need not be
+    /// UTF-8.
+    Relaxed,
+    /// `"off"`: the path stays as the client wrote it.
+    Off,
+}
+
+/// `underscores_in_headers`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Underscores {
+    /// `"drop"` (default): the fields go no further.
+    Drop,
+    /// `"reject"`: the request is refused.
+    Reject,
+    /// `"allow"`: they are fields as any other.
+    Allow,
 }
 
 /// `forwarded_headers`
@@ -145,7 +199,7 @@ pub struct ListenerLimits {
     pub max_connections: usize,
     /// `max_streams`: requests under way on one HTTP/2 connection. Default 100.
     pub max_streams: u32,
-    /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 1,024.
+    /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 200.
     pub max_resets: usize,
 }
 
@@ -215,6 +269,10 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// `replay_limit`: request body bytes kept for another Run. Default 64 KiB.
     pub replay_limit: usize,
+    /// `upgrades`: protocols that clients may switch to, lower case. Default websocket.
+    pub upgrades: Vec<Arc<str>>,
+    /// `upgrade_idle_timeout`: for how long nothing may move after an upgrade. Default 5 min.
+    pub upgrade_idle_timeout: Duration,
 }
 
 /// `match`
@@ -257,8 +315,10 @@ pub struct WeightedUpstream {
 /// `[upstreams.NAME]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// `endpoints`: at least one.
+    /// `endpoints`: at least one, but none with [`original_destination`](Self::original_destination).
     pub endpoints: Vec<SocketAddr>,
+    /// `endpoints = "original_destination"`: where the client's connection was meant to go.
+    pub original_destination: bool,
     /// `load_balancing`: default least_request.
     pub load_balancing: LoadBalancing,
     /// `protocol`: default http1.
@@ -271,6 +331,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// `max_connections` per endpoint, divided among the workers, rounded up. Default 1024.
     pub max_connections: usize,
+    /// `tls`; clear text without it.
+    pub tls: Option<UpstreamTls>,
 }
 
 /// `load_balancing`
@@ -289,6 +351,6 @@ pub enum LoadBalancing {
 pub enum Protocol {
     /// HTTP/1.1
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2: with prior knowledge, or by ALPN where there is TLS.
     Http2,
 }

@@ -4,37 +4,50 @@
 //!
 //! **Invariant:** an exchange keeps the configuration generation it began with.
 
-use std::{rc::Rc, time::Instant};
+use std::{net::SocketAddr, rc::Rc, time::Instant};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{ALLOW, CONNECTION},
+    request::Parts,
+};
 use http_body::Body;
 use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
 
 mod answer;
+mod authority;
 mod chain;
 mod completion;
 mod event;
 mod fields;
 mod head;
+mod head_fields;
 mod info;
 mod known;
 mod names;
+mod path;
 mod refusal;
+mod wishes;
 
 pub(crate) use completion::{Completion, Summary};
+pub(crate) use fields::clean_trailers;
 pub(crate) use head::Forwarded;
 pub use info::{ExchangeInfo, Variables};
+pub(crate) use refusal::status;
+
+pub use crate::server::{Peer, TlsSession};
 
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
-    config::ListenerLimits,
+    config::{ForwardedHeaders, ListenerLimits},
     observe,
     server::Connection,
     worker::Route,
 };
 use chain::{Exchange, Slots};
+use head::Unacceptable;
 
 /// Answers one request of a connection; the answer may be an error of the host's.
 pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
@@ -42,14 +55,17 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
     let generation = connection.worker.generation();
-    if let Err(kind) = head::check_size(&head, &connection.listener.limits)
-        .and_then(|()| head::accept(&mut head, &connection.forwarded))
-    {
-        return refuse(connection, &head.method, kind);
+    if let Err(kind) = head::check_size(&head, &connection.listener.limits) {
+        return refuse(connection, (&head.method, protocol), kind, refusal::status(kind));
     }
-    let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, &head.method, ErrorKind::NoRoute);
+    let wishes = match head::accept(&mut head, &connection.forwarded, &connection.listener) {
+        Ok(wishes) => wishes,
+        Err(why) => return refuse_head(connection, (&head.method, protocol), why),
     };
+    let Some(route) = generation.route(&connection.listener.name, &head) else {
+        return refuse(connection, (&head.method, protocol), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
+    };
+    let wishes = wishes.granted(&route.upgrades, !incoming.is_end_stream());
     let body = request_body(incoming, &connection.listener.limits);
     let filters = route.filters.len();
     let end = Box::new(Completion {
@@ -57,15 +73,18 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         generation,
         route,
         slots: Slots::new(filters),
+        destination: connection.destination,
         request: body.as_ref().ok().cloned().flatten(),
         started,
         upstream_duration: None,
         status: None,
         response_bytes: 0,
+        tunnelled_bytes: 0,
         grpc_status: None,
+        skips_rest: protocol != http::Version::HTTP_2 && !wishes.expects_continue(),
         ended: false,
     });
-    let exchange = Exchange::new(end, head, connection.forwarded.scheme);
+    let exchange = Exchange::new(end, head, wishes, connection.forwarded.scheme);
     match body {
         Ok(_) => exchange.run().await,
         Err(kind) => exchange.refuse(kind),
@@ -83,19 +102,40 @@ fn request_body(incoming: Incoming, limits: &ListenerLimits) -> Result<Option<Rc
     Ok(Some(RequestSource::new(incoming, limits)))
 }
 
+/// The answer to a request whose head cannot be accepted.
+#[cold]
+fn refuse_head(connection: &Connection, request: (&Method, Version), why: Unacceptable) -> Response<ResponseBody> {
+    let (kind, status) = match why {
+        Unacceptable::Head(kind) => (kind, refusal::status(kind)),
+        Unacceptable::Connect => (ErrorKind::BadRequest, StatusCode::METHOD_NOT_ALLOWED),
+        Unacceptable::Expectation => (ErrorKind::BadRequest, StatusCode::EXPECTATION_FAILED),
+    };
+    let mut response = refuse(connection, request, kind, status);
+    if why == Unacceptable::Connect {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    response
+}
+
 /// The answer to a request that reached no route.
-fn refuse(connection: &Connection, method: &Method, kind: ErrorKind) -> Response<ResponseBody> {
+fn refuse(
+    connection: &Connection,
+    (method, version): (&Method, Version),
+    kind: ErrorKind,
+    status: StatusCode,
+) -> Response<ResponseBody> {
     let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
-    let mut response = refused(connection, kind).map(|body| ResponseBody::bare(source(body)));
-    if kind == ErrorKind::BadRequest {
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    let mut response = refused(connection, kind, status).map(|body| ResponseBody::bare(source(body)));
+    if kind == ErrorKind::BadRequest && version != Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
 /// What a client gets instead of a response from a route; counted and logged.
-pub(crate) fn refused(connection: &Connection, kind: ErrorKind) -> Response<Bytes> {
-    let response = refusal::response(kind);
+pub(crate) fn refused(connection: &Connection, kind: ErrorKind, status: StatusCode) -> Response<Bytes> {
+    let mut response = refusal::response(kind);
+    *response.status_mut() = status;
     connection.worker.metrics.unrouted(response.status());
     observe::count_error(kind);
     tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
@@ -112,8 +152,9 @@ fn info(
 ) -> ExchangeInfo {
     let request_id = head.headers.get("x-request-id").and_then(|id| id.to_str().ok());
     ExchangeInfo {
-        client: connection.client,
+        client: client(connection, head),
         local: connection.local,
+        tls: connection.tls.get().cloned(),
         listener: connection.listener.name.clone(),
         route: route.name.clone(),
         route_prefix: route.path_prefix.clone(),
@@ -127,6 +168,16 @@ fn info(
         attempts: 0,
         variables: Variables::default(),
     }
+}
+
+/// Who asks: behind trusted proxies, whom they name.
+fn client(connection: &Connection, head: &Parts) -> SocketAddr {
+    let trusted = &connection.listener.trusted_proxies;
+    if trusted.is_empty() || connection.forwarded.policy == ForwardedHeaders::Replace {
+        return connection.client;
+    }
+    let named = head::client_address(&head.headers, trusted).filter(|named| *named != connection.client.ip());
+    named.map_or(connection.client, |named| SocketAddr::new(named, 0))
 }
 
 /// What is taken over from a client as a request id: short and harmless in every log.

@@ -19,11 +19,13 @@ mod body;
 mod coarse;
 mod drain;
 mod local;
+mod pem;
 mod random;
 mod reload;
 mod route;
 mod server;
 mod snapshot;
+mod transport;
 mod upstream;
 mod worker;
 

@@ -16,7 +16,9 @@ use metrics::{Counter, Gauge, Histogram};
 pub(crate) use json_line::is_object;
 pub(crate) use logging::finish as finish_logging;
 pub use logging::{LogFormat, init as init_logging};
-pub(crate) use recorder::{count_ambiguous_request, count_reload, recorder, set_generation};
+pub(crate) use recorder::{
+    count_ambiguous_request, count_proxy_protocol_error, count_reload, recorder, set_generation,
+};
 pub(crate) use refusals::{Refusal, count_error, count_refusal};
 
 use crate::exchange::Summary;
@@ -34,6 +36,8 @@ pub(crate) struct WorkerMetrics {
     pub connections_active: Gauge,
     /// Times that no connection could be accepted.
     pub accept_errors: Counter,
+    /// TLS handshakes that failed.
+    pub handshake_failures: Counter,
     unrouted: Counters,
 }
 
@@ -42,6 +46,7 @@ impl WorkerMetrics {
         Self {
             connections_active: metrics::gauge!("meshup_connections_active"),
             accept_errors: metrics::counter!("meshup_accept_errors_total"),
+            handshake_failures: metrics::counter!("meshup_tls_handshake_failures_total"),
             unrouted: Counters::new(|status| request_counter("", status)),
         }
     }

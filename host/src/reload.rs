@@ -18,6 +18,7 @@ mod build;
 mod files;
 mod filters;
 mod modules;
+mod tls;
 
 pub(crate) use build::Builder;
 pub(crate) use files::Watch;
@@ -96,7 +97,7 @@ type Answer = Result<Reloaded, Arc<Diagnostics>>;
 
 #[derive(Debug)]
 enum Message {
-    Reload(Trigger, Option<oneshot::Sender<Answer>>),
+    Reload(Trigger, oneshot::Sender<Answer>),
     Changed,
 }
 
@@ -109,16 +110,12 @@ pub(crate) struct ReloadHandle {
 }
 
 impl ReloadHandle {
-    /// Asks for a reload and does not wait for it.
-    pub(crate) fn request(&self, trigger: Trigger) {
-        let _ = self.messages.send(Message::Reload(trigger, None));
-    }
-
-    /// Asks for a reload and waits for what comes of it; `None` when the process is ending.
-    pub(crate) async fn reload(&self, trigger: Trigger) -> Option<Answer> {
+    /// Asks for a reload at once; the future waits for what comes of it, `None` when the process is ending.
+    pub(crate) fn reload(&self, trigger: Trigger) -> impl Future<Output = Option<Answer>> + Send + use<> {
         let (reply, answer) = oneshot::channel();
-        self.messages.send(Message::Reload(trigger, Some(reply))).ok()?;
-        answer.await.ok()
+        // Without a thread to take it, `answer` is an error.
+        let _ = self.messages.send(Message::Reload(trigger, reply));
+        async { answer.await.ok() }
     }
 
     /// The last failure since a reload succeeded.
@@ -177,12 +174,7 @@ impl Reloader {
     fn run(mut self, inbox: &mpsc::Receiver<Message>) {
         while let Ok(message) = inbox.recv() {
             match message {
-                Message::Reload(trigger, reply) => {
-                    let answer = self.reload(trigger);
-                    if let Some(reply) = reply {
-                        let _ = reply.send(answer);
-                    }
-                }
+                Message::Reload(trigger, reply) => drop(reply.send(self.reload(trigger))),
                 Message::Changed => self.files_changed(inbox),
             }
         }
@@ -195,12 +187,7 @@ impl Reloader {
         while began.elapsed() < MAX_WAIT {
             match inbox.recv_timeout(QUIET) {
                 Ok(Message::Changed) => {}
-                Ok(Message::Reload(trigger, reply)) => {
-                    let answer = self.reload(trigger);
-                    if let Some(reply) = reply {
-                        let _ = reply.send(answer);
-                    }
-                }
+                Ok(Message::Reload(trigger, reply)) => drop(reply.send(self.reload(trigger))),
                 Err(RecvTimeoutError::Timeout) => break,
                 Err(RecvTimeoutError::Disconnected) => return,
             }

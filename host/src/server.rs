@@ -15,14 +15,23 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod aside;
 mod connection;
+mod destination;
 mod guard;
+mod link;
 mod pace;
 mod parser_answer;
 mod preface;
+mod proxy_protocol;
 mod room;
+mod session;
 pub(crate) mod stall;
+mod tls;
+mod tunnel;
 
 pub(crate) use connection::{ActiveExchange, Connection};
+pub use session::{Peer, TlsSession};
+pub(crate) use tls::{Material, Tls, Trust};
+pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
 use room::Room;
@@ -40,6 +49,8 @@ pub(crate) struct BoundListener {
     /// As bound: with the port that the system chose where the configuration says 0.
     pub local: SocketAddr,
     pub settings: Arc<config::Listener>,
+    /// None when it listens in clear text.
+    pub tls: Option<Arc<Tls>>,
     sockets: Arc<Vec<Mutex<Option<StdListener>>>>,
 }
 
@@ -48,7 +59,7 @@ impl BoundListener {
     ///
     /// # Errors
     /// What the system says: address in use, permission denied, ...
-    pub(crate) fn bind(settings: Arc<config::Listener>, workers: usize) -> io::Result<Self> {
+    pub(crate) fn bind(settings: Arc<config::Listener>, tls: Option<Arc<Tls>>, workers: usize) -> io::Result<Self> {
         let address = settings.listen;
         let first = bind(address)?;
         let local = first.local_addr()?;
@@ -56,12 +67,12 @@ impl BoundListener {
         for _ in 1..workers {
             sockets.push(Mutex::new(Some(bind(local)?)));
         }
-        Ok(Self { address, local, settings, sockets: Arc::new(sockets) })
+        Ok(Self { address, local, settings, tls, sockets: Arc::new(sockets) })
     }
 
     /// The same sockets under new settings.
-    pub(crate) fn with_settings(&self, settings: Arc<config::Listener>) -> Self {
-        Self { address: self.address, local: self.local, settings, sockets: self.sockets.clone() }
+    pub(crate) fn with_settings(&self, settings: Arc<config::Listener>, tls: Option<Arc<Tls>>) -> Self {
+        Self { address: self.address, local: self.local, settings, tls, sockets: self.sockets.clone() }
     }
 
     /// The socket of one worker; it is handed out once.
@@ -86,14 +97,14 @@ fn bind(address: SocketAddr) -> io::Result<StdListener> {
 /// A running accept loop.
 #[derive(Debug)]
 pub(crate) struct ListenerTask {
-    settings: watch::Sender<Arc<config::Listener>>,
+    listener: watch::Sender<Arc<BoundListener>>,
     stop: watch::Sender<bool>,
 }
 
 impl ListenerTask {
     /// New connections get these settings.
-    pub(crate) fn update(&self, settings: Arc<config::Listener>) {
-        self.settings.send_replace(settings);
+    pub(crate) fn update(&self, listener: Arc<BoundListener>) {
+        self.listener.send_replace(listener);
     }
 
     /// Accepts what waits in the queue, then closes the socket; the listener's connections end after their exchanges.
@@ -106,13 +117,13 @@ impl ListenerTask {
 pub(crate) fn listen(
     worker: &Rc<Worker>,
     socket: StdListener,
-    settings: Arc<config::Listener>,
+    listener: Arc<BoundListener>,
 ) -> (ListenerTask, JoinHandle<()>) {
-    let (settings, current) = watch::channel(settings);
+    let (listener, current) = watch::channel(listener);
     let (stop, stopped) = watch::channel(false);
     let acceptor = Acceptor {
         worker: worker.clone(),
-        settings: current,
+        listener: current,
         stopped,
         closing: watch::channel(false).0,
         room: Rc::default(),
@@ -123,12 +134,12 @@ pub(crate) fn listen(
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
     });
-    (ListenerTask { settings, stop }, handle)
+    (ListenerTask { listener, stop }, handle)
 }
 
 struct Acceptor {
     worker: Rc<Worker>,
-    settings: watch::Receiver<Arc<config::Listener>>,
+    listener: watch::Receiver<Arc<BoundListener>>,
     stopped: watch::Receiver<bool>,
     /// Tells the listener's connections to end after their exchanges.
     closing: watch::Sender<bool>,
@@ -157,15 +168,15 @@ impl Acceptor {
 
     /// The next connection, once there is room for it.
     async fn accept(&self, socket: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-        self.room.wait(self.settings.clone(), self.worker.workers).await;
+        self.room.wait(self.listener.clone(), self.worker.workers).await;
         socket.accept().await
     }
 
     async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
         match accepted {
-            Ok((stream, client)) => {
-                let settings = self.settings.borrow().clone();
-                connection::spawn(&self.worker, settings, stream, client, self.room.take(), self.closing.subscribe());
+            Ok(accepted) => {
+                let listener = self.listener.borrow().clone();
+                connection::spawn(&self.worker, &listener, accepted, self.room.take(), self.closing.subscribe());
             }
             Err(error) if is_exhausted(&error) => {
                 self.worker.metrics.accept_errors.increment(1);

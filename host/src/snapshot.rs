@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{config::Config, route::RouteTable, server::BoundListener, wasm};
+use crate::{config::Config, route::RouteTable, server::BoundListener, upstream::Connector, wasm};
 
 /// One generation, immutable, shared by the workers.
 #[derive(Debug)]
@@ -17,4 +17,6 @@ pub(crate) struct Snapshot {
     pub filters: BTreeMap<Arc<str>, Arc<wasm::Filter>>,
     /// In the order of the configuration.
     pub listeners: Vec<Arc<BoundListener>>,
+    /// By the upstream's name; those that have `tls`.
+    pub upstream_tls: BTreeMap<Arc<str>, Connector>,
 }

@@ -5,7 +5,7 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,12 +13,17 @@ use meshup_abi::ErrorKind;
 
 mod balance;
 mod connect;
+mod destination;
 mod endpoint;
 mod http1;
 mod http2;
+mod interim;
 mod spare;
+mod tls;
 
-pub(crate) use endpoint::{Endpoint, EndpointKey, Lease};
+pub(crate) use destination::Destinations;
+pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
+pub(crate) use tls::{Connector, Material};
 
 use crate::{
     body::{RequestBody, RequestSource},
@@ -38,33 +43,55 @@ pub(crate) type Answer = (Response<Incoming>, Lease);
 pub(crate) struct Upstream {
     pub name: Arc<str>,
     pub response_timeout: Duration,
-    endpoints: Vec<Rc<Endpoint>>,
+    protocol: config::Protocol,
+    places: Places,
     balancer: Balancer,
     overload_reported: Cell<bool>,
     metrics: UpstreamMetrics,
 }
 
+/// Where the connections of an upstream go.
+#[derive(Debug)]
+pub(crate) enum Places {
+    /// To one of these, in the order of the configuration.
+    Endpoints(Vec<Rc<Endpoint>>),
+    /// Where the client's connection was meant to go.
+    Destinations(Rc<Destinations>),
+}
+
 impl Upstream {
-    /// An upstream over endpoints that `endpoint` finds or makes, one per configured address.
-    pub(crate) fn new(
-        name: Arc<str>,
-        config: &config::Upstream,
-        endpoint: impl FnMut(EndpointKey) -> Rc<Endpoint>,
-    ) -> Self {
-        let key = |address: &std::net::SocketAddr| EndpointKey { address: *address, settings: config.into() };
+    /// An upstream with its places.
+    pub(crate) fn new(name: Arc<str>, config: &config::Upstream, places: Places) -> Self {
         Self {
             metrics: UpstreamMetrics::new(&name),
             name,
             response_timeout: config.response_timeout,
-            endpoints: config.endpoints.iter().map(key).map(endpoint).collect(),
+            protocol: config.protocol,
+            places,
             balancer: Balancer::new(config.load_balancing),
             overload_reported: Cell::new(false),
         }
     }
 
-    /// The endpoints, in the order of the configuration.
+    /// Whether it can be asked to switch protocols, and for interim responses.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.protocol == config::Protocol::Http1
+    }
+
+    /// The configured endpoints, in their order.
     pub(crate) fn endpoints(&self) -> &[Rc<Endpoint>] {
-        &self.endpoints
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints,
+            Places::Destinations(_) => &[],
+        }
+    }
+
+    /// The configured endpoints, or the original destinations in use.
+    pub(crate) fn endpoints_in_use(&self) -> Vec<Rc<Endpoint>> {
+        match &self.places {
+            Places::Endpoints(endpoints) => endpoints.clone(),
+            Places::Destinations(destinations) => destinations.endpoints(),
+        }
     }
 
     /// Counts a request by the status of its response, or by why there was none.
@@ -72,25 +99,34 @@ impl Upstream {
         self.metrics.count(status, error);
     }
 
-    /// Sends a request to one endpoint after another until one takes it; `on_endpoint` sees each that is tried. The
-    /// request is taken out of its place when it is sent.
+    /// Sends a request to one endpoint after another until one takes it, or to its `destination`; `on_endpoint` sees each
+    /// that is tried. The request is taken out of its place when it is sent.
     ///
     /// # Errors
     /// What happened at the last endpoint tried. A request that is then still in its place was not sent.
     pub(crate) async fn send(
         &self,
         request: &mut Outgoing,
+        destination: Option<SocketAddr>,
         mut on_endpoint: impl FnMut(&Endpoint),
     ) -> Result<Answer, ErrorKind> {
-        let mut tries = self.endpoints.len().min(MAX_ENDPOINTS_TRIED);
-        let mut at = self.balancer.pick(&self.endpoints).ok_or(ErrorKind::NoUpstream)?;
+        let endpoints = match &self.places {
+            Places::Endpoints(endpoints) => endpoints,
+            Places::Destinations(destinations) => {
+                let endpoint = destinations.endpoint(destination.ok_or(ErrorKind::NoDestination)?)?;
+                on_endpoint(&endpoint);
+                return endpoint.send(request).await.inspect_err(|kind| self.report_overload(*kind));
+            }
+        };
+        let mut tries = endpoints.len().min(MAX_ENDPOINTS_TRIED);
+        let mut at = self.balancer.pick(endpoints).ok_or(ErrorKind::NoUpstream)?;
         loop {
-            let endpoint = self.endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
+            let endpoint = endpoints.get(at).ok_or(ErrorKind::NoUpstream)?;
             on_endpoint(endpoint);
             tries = tries.saturating_sub(1);
             match endpoint.send(request).await {
                 Err(ErrorKind::ConnectFailure | ErrorKind::Overloaded) if tries > 0 && request.is_some() => {
-                    at = (at + 1) % self.endpoints.len();
+                    at = (at + 1) % endpoints.len();
                 }
                 Err(kind) => {
                     self.report_overload(kind);
@@ -111,11 +147,23 @@ impl Upstream {
 /// How many endpoints one request is offered to when connecting fails.
 const MAX_ENDPOINTS_TRIED: usize = 3;
 
+/// Whether the upstream said something that no upstream may say.
+fn is_invalid(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+}
+
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
         Some(failure) => failure.kind(),
-        None if error.is_parse() => ErrorKind::BadResponse,
+        None if error.is_parse() || is_invalid(error) || is_http2_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
+}
+
+/// Whether our side ended the stream or the connection because of what the peer sent.
+fn is_http2_violation(error: &hyper::Error) -> bool {
+    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

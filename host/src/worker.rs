@@ -16,13 +16,13 @@ use rustc_hash::FxHashMap;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    coarse,
+    coarse, config,
     drain::Draining,
     observe::{RouteMetrics, WorkerMetrics},
     random::Random,
     server::{self, ListenerTask},
     snapshot::Snapshot,
-    upstream::{Endpoint, EndpointKey, Upstream},
+    upstream::{Destinations, Endpoint, EndpointKey, Places, Settings, Upstream},
     wasm::WorkerFilter,
 };
 
@@ -53,6 +53,7 @@ pub(crate) struct Worker {
     pub workers: usize,
     generation: RefCell<Rc<Generation>>,
     endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
+    destinations: RefCell<FxHashMap<Arc<str>, Rc<Destinations>>>,
     connections: Cell<usize>,
 }
 
@@ -75,6 +76,9 @@ pub(crate) struct Route {
     pub filters: Vec<Rc<WorkerFilter>>,
     pub timeout: Option<Duration>,
     pub replay_limit: usize,
+    /// Protocols that clients may switch to, lower case.
+    pub upgrades: Vec<Arc<str>>,
+    pub upgrade_idle_timeout: Duration,
     pub metrics: RouteMetrics,
     upstreams: Vec<(Rc<Upstream>, u32)>,
     total_weight: u32,
@@ -137,6 +141,7 @@ impl Worker {
             workers,
             generation: RefCell::new(Rc::new(empty)),
             endpoints: RefCell::default(),
+            destinations: RefCell::default(),
             connections: Cell::new(0),
         });
         worker.adopt(snapshot);
@@ -163,6 +168,7 @@ impl Worker {
             next.upstreams.values().any(|upstream| upstream.endpoints().iter().any(|endpoint| endpoint.key == *key))
         };
         self.endpoints.borrow_mut().retain(|key, _| in_use(key));
+        self.destinations.borrow_mut().retain(|name, _| next.upstreams.contains_key(name));
         drop(previous);
     }
 
@@ -177,7 +183,9 @@ impl Worker {
         });
         let filters: BTreeMap<_, _> = filters.collect();
         let upstreams = config.upstreams.iter().map(|(name, upstream)| {
-            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, |key| self.endpoint(key))))
+            let settings = Settings::new(upstream, snapshot.upstream_tls.get(name).cloned());
+            let places = self.places(name, upstream, settings);
+            (name.clone(), Rc::new(Upstream::new(name.clone(), upstream, places)))
         });
         let upstreams: BTreeMap<_, _> = upstreams.collect();
         let routes = config.routes.iter().map(|route| {
@@ -190,6 +198,8 @@ impl Worker {
                 filters: route.filters.iter().filter_map(|name| filters.get(name).cloned()).collect(),
                 timeout: route.timeout,
                 replay_limit: route.replay_limit,
+                upgrades: route.upgrades.clone(),
+                upgrade_idle_timeout: route.upgrade_idle_timeout,
                 metrics: RouteMetrics::new(&route.name),
                 total_weight: weighted.iter().map(|(_, weight)| weight).sum(),
                 upstreams: weighted,
@@ -199,15 +209,37 @@ impl Worker {
         Generation { routes: routes.collect(), upstreams, filters, snapshot }
     }
 
+    /// Where the connections of an upstream go.
+    fn places(&self, name: &Arc<str>, upstream: &config::Upstream, settings: Settings) -> Places {
+        if upstream.original_destination {
+            return Places::Destinations(self.destinations(name, settings));
+        }
+        let keys =
+            upstream.endpoints.iter().map(|address| EndpointKey { address: *address, settings: settings.clone() });
+        Places::Endpoints(keys.map(|key| self.endpoint(key)).collect())
+    }
+
     /// The endpoint's pool, kept over generations while its settings stay.
     fn endpoint(&self, key: EndpointKey) -> Rc<Endpoint> {
         let mut endpoints = self.endpoints.borrow_mut();
         endpoints.entry(key.clone()).or_insert_with(|| Rc::new(Endpoint::new(key, self.workers))).clone()
     }
 
+    /// The pools of an upstream's original destinations, kept likewise.
+    fn destinations(&self, upstream: &Arc<str>, settings: Settings) -> Rc<Destinations> {
+        let mut all = self.destinations.borrow_mut();
+        if let Some(kept) = all.get(upstream).filter(|kept| kept.settings == settings) {
+            return kept.clone();
+        }
+        let destinations = Rc::new(Destinations::new(settings, self.workers));
+        all.insert(upstream.clone(), destinations.clone());
+        destinations
+    }
+
     fn tick(&self, reports: &Reports) {
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
+        self.destinations.borrow().values().for_each(|destinations| destinations.close_idle());
         let generation = self.generation();
         generation.filters.values().for_each(|filter| filter.flush());
         reports.publish(self.index, self.report(&generation));
@@ -215,7 +247,7 @@ impl Worker {
 
     fn report(&self, generation: &Generation) -> WorkerReport {
         let endpoints = generation.upstreams.iter().flat_map(|(name, upstream)| {
-            upstream.endpoints().iter().map(|endpoint| EndpointReport {
+            upstream.endpoints_in_use().into_iter().map(|endpoint| EndpointReport {
                 upstream: name.clone(),
                 address: endpoint.key.address,
                 connections: endpoint.connections(),
@@ -314,9 +346,9 @@ impl Listeners {
         });
         for listener in wanted {
             if let Some((_, task, _)) = self.0.iter().find(|(address, ..)| *address == listener.address) {
-                task.update(listener.settings.clone());
+                task.update(listener.clone());
             } else if let Some(socket) = listener.socket(worker.index) {
-                let (task, handle) = server::listen(worker, socket, listener.settings.clone());
+                let (task, handle) = server::listen(worker, socket, listener.clone());
                 self.0.push((listener.address, task, handle));
             }
         }

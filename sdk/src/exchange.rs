@@ -95,8 +95,8 @@ pub fn peer_spiffe() -> Option<String> {
     attribute(Attribute::PeerSpiffe)
 }
 
-/// The subject alternative names of the client's certificate, such as `DNS:a.example,URI:spiffe://example/b`, when there
-/// is a verified one.
+/// The subject alternative names of the client's certificate, when there is a verified one: comma separated, each
+/// `DNS:...`, `URI:...`, `IP:...` or `email:...`. No name has a comma: that is written `%2C`.
 #[must_use]
 pub fn peer_sans() -> Option<String> {
     attribute(Attribute::PeerSans)

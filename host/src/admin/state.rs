@@ -3,7 +3,7 @@
 //! Numbers come from the workers once a second. A filter's count from the generation that brought its present code and
 //! configuration.
 
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{collections::BTreeSet, sync::Arc, time::UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -79,7 +79,9 @@ pub(super) fn upstreams(state: &State) -> Value {
     let (snapshot, workers) = (state.snapshot(), state.reports.all());
     let upstreams = snapshot.config.upstreams.iter().map(|(name, upstream)| {
         let reports = || workers.iter().flat_map(|worker| &worker.endpoints).filter(|report| report.upstream == *name);
-        let endpoints = upstream.endpoints.iter().map(|address| {
+        let found: BTreeSet<_> =
+            reports().map(|report| report.address).filter(|_| upstream.original_destination).collect();
+        let endpoints = upstream.endpoints.iter().chain(&found).map(|address| {
             let reports: Vec<_> = reports().filter(|report| report.address == *address).collect();
             let mut document = endpoint(&reports);
             document.insert("address".into(), address.to_string().into());

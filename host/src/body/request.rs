@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,8 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use meshup_abi::{BodyError, ErrorKind};
 
-use super::wait::Wait;
-use crate::config::ListenerLimits;
+use super::{Permission, wait::Wait};
+use crate::{config::ListenerLimits, exchange::clean_trailers};
 
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,8 @@ pub(crate) struct RequestSource {
     ended: Cell<bool>,
     failure: Cell<Option<BodyFailure>>,
     attempt: Cell<u32>,
+    /// The attempt that waits for more.
+    waiting: RefCell<Option<Waker>>,
     hint: SizeHint,
     /// None for what does not come from a client.
     wait: Option<Wait>,
@@ -99,6 +101,7 @@ impl RequestSource {
             ended: Cell::new(false),
             failure: Cell::new(None),
             attempt: Cell::new(0),
+            waiting: RefCell::default(),
             hint,
             wait: None,
         }
@@ -143,7 +146,38 @@ impl RequestSource {
     pub(crate) fn attempt(self: &Rc<Self>) -> RequestBody {
         let attempt = self.attempt.get() + 1;
         self.attempt.set(attempt);
-        RequestBody::Source(Attempt { source: self.clone(), attempt, next: 0, trailers_sent: false })
+        RequestBody::Source(Attempt { source: self.clone(), attempt, next: 0, trailers_sent: false, permission: None })
+    }
+
+    /// Whether the client was not asked for any of it yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.attempt.get() == 0 && self.received.get() == 0 && !self.ended.get()
+    }
+
+    /// Ends what sends the body; what the client still sends may be read with [`Self::skip`].
+    pub(crate) fn supersede(&self) {
+        self.attempt.set(self.attempt.get() + 1);
+        self.recording.set(false);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Reads on to the end of the body, but no more than `limit` bytes, for nobody.
+    pub(crate) async fn skip(&self, limit: usize) {
+        let mut left = limit;
+        while let Some(Ok(data)) = std::future::poll_fn(|cx| self.poll_incoming(cx)).await {
+            let Some(rest) = left.checked_sub(data.len()) else { return };
+            left = rest;
+        }
+    }
+
+    /// Nobody wants what is left of it: the server stops reading.
+    pub(crate) fn abandon(&self) {
+        if !self.ended.get() {
+            self.fail(BodyFailure::Superseded);
+            *self.incoming.borrow_mut() = None;
+        }
     }
 
     /// Reads the body whole for a filter, at most `limit` bytes; it can still be sent afterwards.
@@ -200,9 +234,11 @@ impl RequestSource {
                 Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BodyFailure::ClientAbort)))),
                 Some(Ok(frame)) => frame,
             };
+            // A body of known length has no end beyond its last byte that anyone would ask for.
+            self.ended.set(body.is_end_stream());
             match frame.into_data() {
                 Ok(data) => return Poll::Ready(Some(self.count(data))),
-                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok(),
+                Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok().map(clean_trailers),
             }
         }
     }
@@ -269,6 +305,8 @@ pub(crate) struct Attempt {
     attempt: u32,
     next: usize,
     trailers_sent: bool,
+    /// What must be heard from the upstream first.
+    permission: Option<Permission>,
 }
 
 impl Attempt {
@@ -277,11 +315,19 @@ impl Attempt {
         if source.attempt.get() != self.attempt {
             return Poll::Ready(Some(Err(BodyFailure::Superseded)));
         }
+        if let Some(permission) = &mut self.permission {
+            ready!(permission.poll(cx));
+            self.permission = None;
+        }
         if let Some(chunk) = self.kept_chunk() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         if !source.ended.get() {
-            match ready!(source.poll_incoming(cx)) {
+            let Poll::Ready(read) = source.poll_incoming(cx) else {
+                *source.waiting.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            };
+            match read {
                 Some(Ok(data)) => {
                     if source.pass_on(&data) {
                         self.next += 1;
@@ -364,6 +410,13 @@ impl RequestBody {
         match self {
             Self::Source(attempt) => Some(attempt.source.clone()),
             Self::Empty | Self::Full(_) => None,
+        }
+    }
+
+    /// Has the body wait until the upstream permits it.
+    pub(crate) fn wait_for(&mut self, permission: Permission) {
+        if let Self::Source(attempt) = self {
+            attempt.permission = Some(permission);
         }
     }
 

@@ -9,13 +9,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use meshup_abi::{BodyError, Outcome};
 use tokio::time::Sleep;
 
 use crate::{
-    exchange::Completion,
-    server::{ActiveExchange, stall, stall::Act},
+    exchange::{Completion, clean_trailers},
+    server::{ActiveExchange, Tunnel, stall, stall::Act},
     upstream::Lease,
 };
 
@@ -31,6 +31,8 @@ pub(crate) enum ResponseSource {
     Upstream(Incoming, Lease),
     /// What a filter had read of the upstream's body, and the rest of it.
     Read(Box<ReadBody>),
+    /// The upstream's connection after it switched protocols: no body.
+    Switched(Box<(OnUpgrade, Lease)>),
 }
 
 /// A body read for a filter: whole, or only its beginning when it was larger than the filter wanted.
@@ -57,7 +59,7 @@ impl ResponseSource {
     /// Whether nothing will come.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Switched(_) => true,
             Self::Full(content) => content.is_empty(),
             Self::Upstream(incoming, _) => incoming.is_end_stream(),
             Self::Read(read) => {
@@ -72,7 +74,7 @@ impl ResponseSource {
     /// [`BodyError`]: too large or broken off.
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         match self {
-            Self::Empty => Ok(Bytes::new()),
+            Self::Empty | Self::Switched(_) => Ok(Bytes::new()),
             Self::Full(content) if content.len() > limit => Err(BodyError::TooLarge),
             Self::Full(content) => Ok(content.clone()),
             Self::Read(read) => read.read(limit).await,
@@ -89,7 +91,7 @@ impl ResponseSource {
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseFailure>>> {
         match self {
-            Self::Empty => Poll::Ready(None),
+            Self::Empty | Self::Switched(_) => Poll::Ready(None),
             Self::Full(content) => {
                 let content = std::mem::take(content);
                 *self = Self::Empty;
@@ -101,7 +103,7 @@ impl ResponseSource {
                     lease.give_back();
                     *self = Self::Empty;
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)))
+                Poll::Ready(frame.map(|frame| frame.map(clean).map_err(ResponseFailure::Upstream)))
             }
             Self::Read(read) => read.poll_frame(cx),
         }
@@ -113,7 +115,7 @@ impl ResponseSource {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
             Self::Full(content) => SizeHint::with_exact(content.len() as u64),
             Self::Upstream(incoming, _) => incoming.size_hint(),
             Self::Read(read) => read.size_hint(),
@@ -124,6 +126,14 @@ impl ResponseSource {
 /// Whether nothing follows: trailers are the last frame, and a server need not ask on behind them.
 fn ends<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> bool {
     frame.is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers))
+}
+
+/// Takes off trailers what may not be there.
+fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(clean_trailers(trailers)),
+        Err(data) => data,
+    }
 }
 
 impl ReadBody {
@@ -139,7 +149,7 @@ impl ReadBody {
                         len += data.len();
                         self.chunks.push_back(data);
                     }
-                    Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    Err(frame) => self.trailers = frame.into_trailers().ok().map(clean_trailers),
                 },
                 Some(Err(_)) => {
                     self.broken = true;
@@ -176,7 +186,7 @@ impl ReadBody {
                 self.rest = None;
             }
             if frame.is_some() {
-                return Poll::Ready(frame.map(|frame| frame.map_err(ResponseFailure::Upstream)));
+                return Poll::Ready(frame.map(|frame| frame.map(clean).map_err(ResponseFailure::Upstream)));
             }
         }
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
@@ -214,6 +224,14 @@ impl ResponseBody {
     /// Counts the exchange as under way while the body lasts.
     pub(crate) fn hold(&mut self, active: ActiveExchange) {
         self.active = Some(active);
+    }
+
+    /// What goes on after this response switched protocols.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
+        let ResponseSource::Switched(switched) = std::mem::take(&mut self.source) else { return None };
+        let (upstream, lease) = *switched;
+        let completion = self.completion.take()?;
+        Some(Tunnel { idle_timeout: completion.upgrade_idle_timeout(), upstream, lease, completion })
     }
 
     fn end(&mut self, outcome: Outcome) {

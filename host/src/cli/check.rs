@@ -14,7 +14,10 @@ use crate::{
 pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::new(RuntimeOptions { compiler: Compiler::this_program(), ..RuntimeOptions::default() })?;
     match reload::check(&runtime, &Source::File(args.config.clone())) {
-        Ok(config) => {
+        Ok((config, expired)) => {
+            for certificate in expired {
+                let _ = writeln!(io::stderr(), "warning: the certificate {} has expired", certificate.display());
+            }
             println!(
                 "{}: ok ({} listeners, {} routes, {} filters, {} upstreams)",
                 args.config.display(),

@@ -10,7 +10,7 @@ use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::RunProxy;
+use super::{RunProxy, notify::ServiceManager};
 use crate::{
     App, Options, Source, StartError,
     observe::{self, LogFormat, init_logging},
@@ -55,8 +55,11 @@ pub(super) fn serve(options: Options, started: impl FnOnce(&App) -> anyhow::Resu
         }
         tracing::info!(address = %app.admin(), "admin listening");
         started(&app)?;
-        signals.until_the_end(&app).await;
+        let manager = ServiceManager::from_environment();
+        manager.ready("serving");
+        signals.until_the_end(&app, &manager).await;
         tracing::info!("draining");
+        manager.stopping();
         tokio::select! {
             () = app.drain() => {
                 tracing::info!("drained");
@@ -88,12 +91,12 @@ impl Signals {
     }
 
     /// Until SIGTERM or SIGINT; SIGHUP reloads.
-    async fn until_the_end(&mut self, app: &App) {
+    async fn until_the_end(&mut self, app: &App, manager: &ServiceManager) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => app.reload(),
+                _ = self.hang_up.recv() => reload(app, manager.clone()),
             }
         }
     }
@@ -108,6 +111,16 @@ impl Signals {
             }
         }
     }
+}
+
+/// Asks for a reload; signals are heard meanwhile.
+fn reload(app: &App, manager: ServiceManager) {
+    manager.reloading();
+    let reloaded = app.reload();
+    tokio::spawn(async move {
+        let refused = "serving; the last reload was refused";
+        manager.ready(if reloaded.await { "serving" } else { refused });
+    });
 }
 
 /// `$XDG_CACHE_HOME/meshup`, else `~/.cache/meshup`.

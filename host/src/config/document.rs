@@ -74,10 +74,12 @@ fn config(root: &Table<'_>) -> (Config, Locations) {
     let (admin, admin_location) = listener::admin(root);
     let (listeners, listener_locations) = listener::listeners(root, &admin);
     let (filters, filter_locations) = filter::filters(root);
-    let upstreams = upstream::upstreams(root);
+    let (upstreams, upstream_tls) = upstream::upstreams(root, any_transparent(root));
     let routes = route::routes(root, &names(root));
     let config = Config { workers: workers(root), admin, drain: drain(root), listeners, filters, routes, upstreams };
-    (config, Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations })
+    let locations =
+        Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations, upstream_tls };
+    (config, locations)
 }
 
 /// What routes may refer to, also where its definition has faults: one slip is one message.
@@ -93,6 +95,13 @@ fn names<'a>(root: &Table<'a>) -> route::Names<'a> {
         filters: keys_of("filters"),
         upstreams: keys_of("upstreams"),
     }
+}
+
+/// Whether a listener is `transparent`, also where it has other faults.
+fn any_transparent(root: &Table<'_>) -> bool {
+    let items = root.get("listeners").and_then(|value| value.inner().as_array());
+    let flag = |item: &toml::Spanned<toml::de::DeValue<'_>>| item.get_ref().get("transparent")?.get_ref().as_bool();
+    items.is_some_and(|items| items.iter().any(|item| flag(item) == Some(true)))
 }
 
 fn workers(root: &Table<'_>) -> usize {

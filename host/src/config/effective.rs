@@ -7,8 +7,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, Listener, ListenerLimits, LoadBalancing,
-    ModuleSource, OnError, Protocol, Route, RouteMatch, Upstream, WeightedUpstream, secret,
+    ClientAuth, ClientCertificates, Config, Filter, FilterLimits, ForwardedHeaders, HostMatch, Isolation, KeyPair,
+    Listener, ListenerLimits, ListenerTls, LoadBalancing, ModuleSource, OnError, PathNormalization, Protocol, Route,
+    RouteMatch, TlsVersion, Underscores, Upstream, UpstreamTls, WeightedUpstream, secret,
+    upstream::ORIGINAL_DESTINATION,
     value::{duration_text, size_text},
 };
 
@@ -34,12 +36,46 @@ fn listener(listener: &Listener) -> Value {
     json!({
         "name": &*listener.name,
         "listen": listener.listen.to_string(),
+        "transparent": listener.transparent,
         "forwarded_headers": match listener.forwarded_headers {
             ForwardedHeaders::Replace => "replace",
             ForwardedHeaders::Append => "append",
         },
+        "trusted_proxies": listener.trusted_proxies.iter().map(ToString::to_string).collect::<Value>(),
+        "proxy_protocol": listener.proxy_protocol,
+        "path_normalization": match listener.path_normalization {
+            PathNormalization::Strict => "strict",
+            PathNormalization::Relaxed => "relaxed",
+            PathNormalization::Off => "off",
+        },
+        "underscores_in_headers": match listener.underscores {
+            Underscores::Drop => "drop",
+            Underscores::Reject => "reject",
+            Underscores::Allow => "allow",
+        },
         "limits": listener_limits(&listener.limits),
+        "tls": listener.tls.as_ref().map(listener_tls),
     })
+}
+
+fn listener_tls(tls: &ListenerTls) -> Value {
+    let auth = |client: &ClientCertificates| match client.auth {
+        ClientAuth::Required => "required",
+        ClientAuth::Optional => "optional",
+    };
+    json!({
+        "certificates": tls.certificates.iter().map(key_pair).collect::<Value>(),
+        "min_version": match tls.min_version {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        },
+        "client_ca": tls.client.as_ref().map(|client| client.ca.display().to_string()),
+        "client_auth": tls.client.as_ref().map(auth),
+    })
+}
+
+fn key_pair(pair: &KeyPair) -> Value {
+    json!({ "certificate": pair.certificate.display().to_string(), "private_key": pair.private_key.display().to_string() })
 }
 
 fn listener_limits(limits: &ListenerLimits) -> Value {
@@ -89,6 +125,8 @@ fn route(route: &Route) -> Value {
         "upstream": route.upstreams.iter().map(share).collect::<Value>(),
         "timeout": route.timeout.map(duration_text),
         "replay_limit": size_text(route.replay_limit as u64),
+        "upgrades": route.upgrades.iter().map(|name| &**name).collect::<Value>(),
+        "upgrade_idle_timeout": duration_text(route.upgrade_idle_timeout),
     })
 }
 
@@ -125,9 +163,16 @@ fn host(pattern: &HostMatch) -> Value {
     }
 }
 
+fn endpoints(upstream: &Upstream) -> Value {
+    if upstream.original_destination {
+        return ORIGINAL_DESTINATION.into();
+    }
+    upstream.endpoints.iter().map(|endpoint| Value::from(endpoint.to_string())).collect()
+}
+
 fn upstream(upstream: &Upstream) -> Value {
     json!({
-        "endpoints": upstream.endpoints.iter().map(|endpoint| Value::from(endpoint.to_string())).collect::<Value>(),
+        "endpoints": endpoints(upstream),
         "load_balancing": match upstream.load_balancing {
             LoadBalancing::RoundRobin => "round_robin",
             LoadBalancing::LeastRequest => "least_request",
@@ -141,5 +186,16 @@ fn upstream(upstream: &Upstream) -> Value {
         "response_timeout": duration_text(upstream.response_timeout),
         "idle_timeout": duration_text(upstream.idle_timeout),
         "max_connections": upstream.max_connections,
+        "tls": upstream.tls.as_ref().map(upstream_tls),
+    })
+}
+
+fn upstream_tls(tls: &UpstreamTls) -> Value {
+    let path = |path: &std::path::PathBuf| path.display().to_string();
+    json!({
+        "server_name": tls.server_name,
+        "ca": tls.ca.as_ref().map(path),
+        "certificate": tls.identity.as_ref().map(|pair| path(&pair.certificate)),
+        "private_key": tls.identity.as_ref().map(|pair| path(&pair.private_key)),
     })
 }

@@ -2,12 +2,12 @@
 //!
 //! **Invariant:** a filter's `config` is a JSON object.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Filter, FilterLimits, FilterLocation, Isolation, ModuleSource, OnError, json, keys,
     raw::{Fault, Table, Value},
-    value::{check_name, duration_within, one_of, size_in_memory, size_text},
+    value::{beside, check_name, duration_within, one_of, size_in_memory, size_text},
 };
 
 /// The unit of linear memory.
@@ -68,12 +68,6 @@ fn module(value: &Value<'_>) -> Result<ModuleSource, Fault> {
         }
         None => Ok(ModuleSource::File(beside(value, text))),
     }
-}
-
-/// Relative paths are relative to the configuration file.
-fn beside(value: &Value<'_>, path: &str) -> PathBuf {
-    let folder = value.source().file().parent();
-    folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
 }
 
 fn config(value: &Value<'_>) -> Arc<str> {

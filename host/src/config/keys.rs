@@ -21,17 +21,24 @@ macro_rules! sections {
 sections! {
     ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
-    LISTENER "`[[listeners]]`": "name" "listen" "forwarded_headers" "limits" "tls";
+    LISTENER "`[[listeners]]`":
+        "name" "listen" "transparent" "forwarded_headers" "trusted_proxies" "proxy_protocol" "path_normalization"
+        "underscores_in_headers" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout" "body_timeout" "request_timeout"
         "write_timeout" "max_connections" "max_streams" "max_resets";
+    LISTENER_TLS "`tls` of a listener":
+        "certificate" "private_key" "certificates" "client_ca" "client_auth" "min_version";
+    CERTIFICATE "an item of `certificates`": "certificate" "private_key";
     FILTER "`[filters.NAME]`": "module" "on_error" "isolation" "limits" "config";
     FILTER_LIMITS "`limits` of a filter": "memory" "cpu_per_call";
-    ROUTE "`[[routes]]`": "name" "match" "filters" "upstream" "timeout" "replay_limit";
+    ROUTE "`[[routes]]`":
+        "name" "match" "filters" "upstream" "timeout" "replay_limit" "upgrades" "upgrade_idle_timeout";
     MATCH "`match` of a route": "listener" "host" "path" "path_prefix" "methods" "headers" "query";
     WEIGHTED "an item of `upstream`": "name" "weight";
     UPSTREAM "`[upstreams.NAME]`":
         "endpoints" "load_balancing" "protocol" "connect_timeout" "response_timeout" "idle_timeout" "max_connections" "tls";
+    UPSTREAM_TLS "`tls` of an upstream": "server_name" "ca" "certificate" "private_key";
 }
 
 #[cfg(test)]

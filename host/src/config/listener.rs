@@ -5,9 +5,12 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    Admin, ForwardedHeaders, Listener, ListenerLimits, Location, keys,
+    Admin, ForwardedHeaders, Listener, ListenerLimits, ListenerLocation, Location, Network, PathNormalization,
+    Underscores, keys,
+    network::network,
     raw::{Fault, Table, Value},
-    value::{count, duration, listen_address, name, one_of, size, size_in_memory},
+    tls,
+    value::{boolean, count, duration, listen_address, name, one_of, size, size_in_memory},
 };
 
 const KIB: u64 = 1024;
@@ -25,7 +28,7 @@ pub(super) fn admin(root: &Table<'_>) -> (Admin, Location) {
 }
 
 /// `[[listeners]]`: at least one, and where their addresses stand. `admin` listens too.
-pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> (Vec<Listener>, Vec<Location>) {
+pub(super) fn listeners(root: &Table<'_>, admin: &Admin) -> (Vec<Listener>, Vec<ListenerLocation>) {
     let Some(value) = root.required("listeners") else { return Default::default() };
     let items = value.items("a list of tables: `[[listeners]]`");
     if items.is_empty() && value.inner().is_array() {
@@ -61,22 +64,55 @@ impl<'a> Taken<'a> {
     }
 }
 
-fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, Location)> {
-    table.refuse("tls", "TLS is");
+fn listener<'a>(table: &Table<'a>, taken: &mut Taken<'a>) -> Option<(Listener, ListenerLocation)> {
     let forwarded_headers = table.read("forwarded_headers", |value| {
         one_of(value, &[("replace", ForwardedHeaders::Replace), ("append", ForwardedHeaders::Append)])
     });
+    let path_normalization = table.read("path_normalization", path_normalization);
+    let underscores = table.read("underscores_in_headers", underscores);
     let limits = limits(table);
+    let (tls, tls_location) = tls::listener(table).unzip();
+    let proxy_protocol = table.read("proxy_protocol", boolean);
+    let forwarded_headers = forwarded_headers.unwrap_or(ForwardedHeaders::Replace);
+    let trusted_proxies = table.get("trusted_proxies").map(|value| networks(&value, forwarded_headers));
     let name = table.required("name").and_then(|value| value.read(|value| taken.name(value)));
     let address = table.required("listen")?;
     let listen = address.read(|value| taken.address(value));
     let listener = Listener {
         name: name?,
         listen: listen?,
-        forwarded_headers: forwarded_headers.unwrap_or(ForwardedHeaders::Replace),
+        transparent: table.read("transparent", boolean).unwrap_or(false),
+        forwarded_headers,
+        trusted_proxies: trusted_proxies.unwrap_or_default(),
+        proxy_protocol: proxy_protocol.unwrap_or(false),
+        path_normalization: path_normalization.unwrap_or(PathNormalization::Strict),
+        underscores: underscores.unwrap_or(Underscores::Drop),
         limits,
+        tls,
     };
-    Some((listener, address.location()))
+    Some((listener, ListenerLocation { address: address.location(), tls: tls_location }))
+}
+
+fn networks(value: &Value<'_>, policy: ForwardedHeaders) -> Vec<Network> {
+    let items = value.items("a list of networks");
+    if !items.is_empty() && policy == ForwardedHeaders::Replace {
+        let needs = Fault::new("without `forwarded_headers = \"append\"` no proxy is trusted");
+        value.report(needs.help("add `forwarded_headers = \"append\"`"));
+    }
+    items.iter().filter_map(|item| item.read(network)).collect()
+}
+
+fn path_normalization(value: &Value<'_>) -> Result<PathNormalization, Fault> {
+    let words = [
+        ("strict", PathNormalization::Strict),
+        ("relaxed", PathNormalization::Relaxed),
+        ("off", PathNormalization::Off),
+    ];
+    one_of(value, &words)
+}
+
+fn underscores(value: &Value<'_>) -> Result<Underscores, Fault> {
+    one_of(value, &[("drop", Underscores::Drop), ("reject", Underscores::Reject), ("allow", Underscores::Allow)])
 }
 
 fn limits(listener: &Table<'_>) -> ListenerLimits {
@@ -114,7 +150,7 @@ impl Default for ListenerLimits {
             write_timeout: Duration::from_secs(60),
             max_connections: 10_000,
             max_streams: 100,
-            max_resets: 1024,
+            max_resets: 200,
         }
     }
 }

@@ -254,14 +254,6 @@ impl<'a> Table<'a> {
         self.source.locate(span)
     }
 
-    /// Reports `key` as not supported yet, if it is there.
-    pub(super) fn refuse(&self, key: &str, what: &str) {
-        if let Some((spanned, _)) = self.inner.get_key_value(key) {
-            let message = format!("{}: {what} not supported in this version yet", quoted(&self.path_of(key)));
-            self.source.report(spanned.span(), Fault::new(message).help(format!("remove {}", quoted(key))));
-        }
-    }
-
     /// Reports a fault of the table as a whole.
     pub(super) fn report(&self, fault: Fault) {
         let message = format!("{}: {}", quoted(&self.path), fault.message);

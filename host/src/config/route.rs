@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** a route names only filters, upstreams and listeners that exist, and some upstream gets a share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Route, WeightedUpstream, keys, matching,
@@ -13,6 +13,8 @@ use super::{
 /// `replay_limit`
 const REPLAY_LIMIT: usize = 64 * 1024;
 const MAX_REPLAY_LIMIT: u64 = 1 << 30;
+/// `upgrade_idle_timeout`
+const UPGRADE_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The sum of a route's weights must fit in 32 bits.
 const MAX_WEIGHT: u64 = 1_000_000;
 
@@ -51,7 +53,28 @@ fn route(table: &Table<'_>, n: usize, names: &Names<'_>) -> Route {
         replay_limit: table
             .read("replay_limit", |value| size_in_memory(value, 0..=MAX_REPLAY_LIMIT))
             .unwrap_or(REPLAY_LIMIT),
+        upgrades: table.get("upgrades").map_or_else(|| vec!["websocket".into()], |value| upgrades(&value)),
+        upgrade_idle_timeout: table.read("upgrade_idle_timeout", duration).unwrap_or(UPGRADE_IDLE_TIMEOUT),
     }
+}
+
+fn upgrades(value: &Value<'_>) -> Vec<Arc<str>> {
+    value.items("a list of protocols such as `\"websocket\"`").iter().filter_map(|item| item.read(protocol)).collect()
+}
+
+/// The name of a protocol, and perhaps its version (RFC 9110 section 7.8).
+fn protocol(value: &Value<'_>) -> Result<Arc<str>, Fault> {
+    let name = value.text("a protocol such as `\"websocket\"`")?.to_ascii_lowercase();
+    let words = || name.splitn(2, '/');
+    if !words().all(|word| meshup_abi::headers::is_name(word.as_bytes())) {
+        let shown = name.escape_debug();
+        return Err(Fault::new(format!("`{shown}` is not a protocol")).help("for example `\"websocket\"`"));
+    }
+    if matches!(words().next(), Some("h2c" | "h2" | "http" | "tls")) {
+        let help = "HTTP/2 without TLS needs no upgrade: clients begin with it";
+        return Err(Fault::new(format!("an upgrade to `{name}` is never made")).help(help));
+    }
+    Ok(name.into())
 }
 
 fn filters(value: &Value<'_>, names: &Names<'_>) -> Vec<Arc<str>> {

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what [`duration_text`] and [`size_text`] write reads back as the same value.
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
@@ -24,6 +24,14 @@ pub(super) fn integer(value: &Value<'_>, allowed: RangeInclusive<u64>) -> Result
     let parsed = u64::from_str_radix(number.as_str(), number.radix()).ok();
     let out_of_range = || Fault::new(format!("{} is out of range", quoted(&number.to_string()))).help(help());
     parsed.filter(|number| allowed.contains(number)).ok_or_else(out_of_range)
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Fault> {
+    match value.inner() {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        _ => Err(value.expected("`true` or `false`")),
+    }
 }
 
 /// [`integer`] as `usize`.
@@ -116,6 +124,12 @@ pub(super) fn size_text(bytes: u64) -> String {
 fn with_largest_unit(number: u64, units: &[(&str, u64)]) -> String {
     let unit = units.iter().rev().find(|(_, factor)| number.is_multiple_of(*factor));
     unit.map_or_else(|| number.to_string(), |(name, factor)| format!("{}{name}", number / factor))
+}
+
+/// A path; relative ones are relative to the configuration file.
+pub(super) fn beside(value: &Value<'_>, path: &str) -> PathBuf {
+    let folder = value.source().file().parent();
+    folder.map_or_else(|| PathBuf::from(path), |folder| folder.join(path))
 }
 
 /// `IP:port` to listen on; port 0 lets the system choose.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header::HOST, uri::PathAndQuery};
 use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
-use super::{fields::HeadFields, head, known, names};
+use super::{authority, head, head_fields::HeadFields, known, names};
 
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -406,12 +406,15 @@ fn method(field: &Field<'_>) -> Result<Method, Refused> {
 }
 
 fn path(field: &Field<'_>) -> Result<PathAndQuery, Refused> {
-    let path = PathAndQuery::try_from(field.payload).map_err(|_| invalid("path", field.payload))?;
+    let parsed = PathAndQuery::try_from(field.payload).ok();
+    // A fragment would be dropped in silence.
+    let path = parsed.filter(|path| path.as_str().len() == field.payload.len());
+    let path = path.ok_or_else(|| invalid("path", field.payload))?;
     if path.as_str().starts_with('/') || path == "*" { Ok(path) } else { Err(invalid("path", field.payload)) }
 }
 
 fn authority(field: &Field<'_>) -> Result<HeaderValue, Refused> {
-    let value = HeaderValue::from_bytes(field.payload).ok().filter(|value| head::is_authority(value.as_bytes()));
+    let value = HeaderValue::from_bytes(field.payload).ok().filter(|value| authority::is_authority(value.as_bytes()));
     value.ok_or_else(|| invalid("authority", field.payload))
 }
 

@@ -26,8 +26,9 @@ use super::{
     answer::{Answer, Decision, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
-    fields::HeadFields,
+    head_fields::HeadFields,
     refusal,
+    wishes::Wishes,
 };
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
@@ -213,6 +214,7 @@ pub(super) struct Exchange {
     head: request::Parts,
     /// The head's headers as filters are told them, while several are.
     head_fields: Option<HeadFields>,
+    wishes: Wishes,
     scheme: &'static str,
     /// The client asked for no body (HEAD).
     head_only: bool,
@@ -226,13 +228,14 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, scheme: &'static str) -> Self {
+    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, scheme: &'static str) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
             end,
             head,
             head_fields: None,
+            wishes,
             scheme,
             head_only,
             target: Target::Route,
@@ -256,6 +259,9 @@ impl Exchange {
     }
 
     fn respond(mut self) -> Response<ResponseBody> {
+        if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switch();
+        }
         self.end.status = Some(self.reply.head.status);
         if let Some(kind) = self.reply.error {
             self.note_error(kind);
@@ -281,6 +287,17 @@ impl Exchange {
         tracing::debug!(route = &*self.end.route.name, error = %kind, "answered by the host");
         if matches!(kind, ErrorKind::BodyTimeout | ErrorKind::BodyTooLarge) {
             self.reply.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+
+    /// The upstream switched protocols, unless a filter put a body in the place of its connection.
+    #[cold]
+    fn switch(&mut self) {
+        if let ResponseSource::Switched(_) = self.reply.source {
+            self.reply.head.headers.remove(CONTENT_LENGTH);
+            self.wishes.switch(&mut self.reply.head.headers);
+        } else {
+            self.reply = Reply::error(ErrorKind::BadResponse);
         }
     }
 

@@ -3,6 +3,7 @@
 //! **Invariant:** every exchange that reached a route ends exactly once, also when the client goes away.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -15,6 +16,10 @@ use crate::{
     body::RequestSource,
     worker::{Generation, Route},
 };
+
+/// How much of an unwanted request is read over, and for how long.
+const SKIP_BYTES: usize = 64 * 1024;
+const SKIP_TIME: Duration = Duration::from_secs(5);
 
 /// What an exchange came to.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +42,18 @@ pub(crate) struct Completion {
     pub(super) route: Rc<Route>,
     pub(super) info: Option<Box<ExchangeInfo>>,
     pub(super) slots: Slots,
+    /// Where the client meant to go, on a transparent listener.
+    pub(super) destination: Option<SocketAddr>,
     pub(super) request: Option<Rc<RequestSource>>,
     pub(super) started: Instant,
     pub(super) upstream_duration: Option<Duration>,
     pub(super) status: Option<StatusCode>,
     pub(super) response_bytes: u64,
+    /// Behind an upgrade.
+    pub(super) tunnelled_bytes: u64,
     pub(super) grpc_status: Option<u32>,
+    /// What the client still sends after its answer is read over: the connection can serve its next request.
+    pub(super) skips_rest: bool,
     pub(super) ended: bool,
 }
 
@@ -50,6 +61,17 @@ impl Completion {
     /// Counts response body bytes.
     pub(crate) fn count(&mut self, bytes: usize) {
         self.response_bytes += bytes as u64;
+    }
+
+    /// Counts what went through a tunnel in each direction.
+    pub(crate) fn tunnelled(&mut self, up: u64, down: u64) {
+        self.tunnelled_bytes = up;
+        self.response_bytes = down;
+    }
+
+    /// For how long nothing may move behind an upgrade.
+    pub(crate) fn upgrade_idle_timeout(&self) -> Duration {
+        self.route.upgrade_idle_timeout
     }
 
     /// Looks at the trailers for the gRPC status.
@@ -60,6 +82,9 @@ impl Completion {
     /// The exchange is over.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         self.finish(outcome);
+        if let Some(request) = self.request.take().filter(|request| !request.ended()) {
+            leave(request, self.skips_rest && outcome == Outcome::Complete);
+        }
     }
 
     /// The exchange so far.
@@ -68,7 +93,7 @@ impl Completion {
             status: self.status,
             duration: self.started.elapsed(),
             upstream_duration: self.upstream_duration,
-            request_bytes: self.request.as_ref().map_or(0, |request| request.received()),
+            request_bytes: self.request.as_ref().map_or(0, |request| request.received()) + self.tunnelled_bytes,
             response_bytes: self.response_bytes,
             grpc_status: self.grpc_status,
             outcome,
@@ -90,6 +115,18 @@ impl Drop for Completion {
     fn drop(&mut self) {
         self.finish(Outcome::ClientAbort);
     }
+}
+
+/// The client has its answer, but is not through with its request: the rest is read over, or no more of it is read.
+fn leave(request: Rc<RequestSource>, skips_rest: bool) {
+    request.supersede();
+    if !skips_rest {
+        return request.abandon();
+    }
+    tokio::task::spawn_local(async move {
+        let _ = tokio::time::timeout(SKIP_TIME, request.skip(SKIP_BYTES)).await;
+        request.abandon();
+    });
 }
 
 /// The gRPC status that headers or trailers carry.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::HOST, request};
 use meshup_abi::{BodyError, ErrorKind, Event, Overflow, SliceSink, Writer, flag, tag};
 
-use super::{completion::Summary, fields::HeadFields};
+use super::{completion::Summary, head_fields::HeadFields};
 
 /// A message under way into a guest's memory.
 pub(super) type Message<'a, 'b> = Writer<'a, SliceSink<'b>>;

@@ -1,138 +1,173 @@
-//! The headers of a head as the fields of a message: made for the first filter that is told the head, kept in step with
-//! the changes of each, and copied for the next.
+//! Which fields of a message from outside may mean something further on.
 //!
-//! It is a copy: the head's own map is what counts. A field that a change took away keeps its place under a tag that
-//! readers pass over.
+//! It decides by name alone; `head.rs` and the bodies take off what it names.
 //!
-//! **Invariant:** while it exists it says the same as the head it was made of.
+//! **Invariant:** no name that the proxy sets, or that an upstream reads as such, comes from a client that is not
+//! trusted.
 
-use std::cell::Cell;
+use http::HeaderMap;
+use meshup_abi::headers::is_hop_by_hop;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
-use meshup_abi::{Fields, Writer, tag};
-
-/// A buffer above this is not kept for the next exchange.
-const MAX_KEPT_CAPACITY: usize = 64 * 1024;
-
-thread_local! {
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A head's headers as fields.
-#[derive(Debug)]
-pub(super) struct HeadFields(Vec<u8>);
-
-impl HeadFields {
-    /// The headers of a request, but `host`, which filters know as the authority.
-    pub(super) fn of_request(headers: &HeaderMap) -> Self {
-        Self::of(headers.iter().filter(|(name, _)| **name != HOST))
-    }
-
-    /// The headers of a response.
-    pub(super) fn of_response(headers: &HeaderMap) -> Self {
-        Self::of(headers.iter())
-    }
-
-    fn of<'a>(headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
-        let mut fields = Self(SPARE.take());
-        for (name, value) in headers {
-            _ = fields.append(name, value);
-        }
-        fields
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// Adds a header; gives where it stands.
-    pub(super) fn append(&mut self, name: &HeaderName, value: &HeaderValue) -> usize {
-        let at = self.0.len();
-        // A vector takes every field, and a header has less than 4 GiB.
-        _ = Writer::new(&mut self.0).pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes());
-        at
-    }
-
-    /// Takes the headers of that name away.
-    pub(super) fn remove(&mut self, name: &HeaderName) {
-        self.remove_before(self.0.len(), name.as_str().as_bytes());
-    }
-
-    /// Takes the headers away that have the name of the one that stands at `at`, and stand before it.
-    pub(super) fn replace_by(&mut self, at: usize) {
-        let name = self.0.get(at..).and_then(|rest| Fields::new(rest).next()?.ok()?.pair().ok());
-        if let Some(name) = name.map(|(name, _)| name.to_vec()) {
-            self.remove_before(at, &name);
-        }
-    }
-
-    fn remove_before(&mut self, end: usize, name: &[u8]) {
-        let mut at = 0;
-        while let Some((next, found)) = self.0.get(at..end).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
-            if found {
-                Fields::blank(&mut self.0, at);
-            }
-            at += next;
-        }
+/// Whether only a trusted proxy may say this: where the client is, and what it asked for before some rewriting.
+/// The three that the proxy sets itself are not among them.
+pub(super) fn is_forged(name: &[u8]) -> bool {
+    match name {
+        b"forwarded" | b"x-real-ip" | b"x-original-url" | b"x-rewrite-url" => true,
+        b"x-forwarded-for" | b"x-forwarded-proto" | b"x-forwarded-host" => false,
+        _ => name.starts_with(b"x-forwarded-"),
     }
 }
 
-impl Drop for HeadFields {
-    fn drop(&mut self) {
-        if self.0.capacity() <= MAX_KEPT_CAPACITY {
-            self.0.clear();
-            SPARE.set(std::mem::take(&mut self.0));
-        }
+/// Whether the name has a `_`, which CGI and its heirs cannot tell from `-`.
+pub(super) fn has_underscore(name: &[u8]) -> bool {
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) if name.len() <= 16 => holds_underscore(*first) || holds_underscore(*last),
+        _ => name.contains(&b'_'),
     }
+}
+
+/// Eight bytes at a time: a byte of `word` is zero where there was a `_`.
+fn holds_underscore(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let word = u64::from_ne_bytes(bytes) ^ (ONES * b'_' as u64);
+    word.wrapping_sub(ONES) & !word & (ONES * 0x80) != 0
+}
+
+/// Whether `connection` may not have the field taken off: it frames or routes the message, says who sent it, or guards
+/// whoever reads it.
+pub(super) fn outlives_the_connection(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 4] = [b"x-forwarded-", b"access-control-", b"sec-", b"content-"];
+    let named = matches!(
+        name,
+        b"host"
+            | b"forwarded"
+            | b"via"
+            | b"x-real-ip"
+            | b"x-request-id"
+            | b"traceparent"
+            | b"tracestate"
+            | b"authorization"
+            | b"cookie"
+            | b"origin"
+            | b"referer"
+            | b"range"
+            | b"trailer"
+            | b"expect"
+            | b"set-cookie"
+            | b"www-authenticate"
+            | b"cache-control"
+            | b"vary"
+            | b"location"
+            | b"age"
+            | b"expires"
+            | b"strict-transport-security"
+            | b"x-frame-options"
+            | b"x-content-type-options"
+            | b"referrer-policy"
+            | b"permissions-policy"
+            | b"retry-after"
+            | b"x-meshup-error"
+    );
+    named || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Takes off what may not stand behind a body, for a reader that adds it to the head would be framed, routed or
+/// identified by it (RFC 9110 section 6.5.1).
+pub(crate) fn clean_trailers(mut trailers: HeaderMap) -> HeaderMap {
+    let refused: Vec<_> = trailers.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
+    for name in refused {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+/// What the names of many such fields begin with.
+const UNTRAILED: [&[u8]; 4] = [b"x-forwarded-", b"proxy-", b"if-", b"x-meshup-"];
+
+/// A `_` is read as `-`, as others would.
+fn may_trail(name: &str) -> bool {
+    if name.contains('_') {
+        return may_trail(&name.replace('_', "-"));
+    }
+    let name = name.as_bytes();
+    let control = matches!(
+        name,
+        b"host"
+            | b"trailer"
+            | b"expect"
+            | b"max-forwards"
+            | b"pragma"
+            | b"range"
+            | b"cache-control"
+            | b"via"
+            | b"authorization"
+            | b"cookie"
+            | b"set-cookie"
+            | b"www-authenticate"
+            | b"authentication-info"
+            | b"origin"
+            | b"x-api-key"
+            | b"x-request-id"
+            | b"age"
+            | b"date"
+            | b"expires"
+            | b"location"
+            | b"retry-after"
+            | b"vary"
+            | b"content-length"
+            | b"content-type"
+            | b"content-encoding"
+            | b"content-range"
+            | b"content-location"
+            | b"forwarded"
+            | b"proxy"
+            | b"x-real-ip"
+            | b"x-original-url"
+            | b"x-rewrite-url"
+            | b"strict-transport-security"
+            | b"x-http-method-override"
+    );
+    !control && !is_hop_by_hop(name) && !UNTRAILED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::answer::{HeaderChange, HeaderChanges};
-
-    fn name(name: &'static str) -> HeaderName {
-        HeaderName::from_static(name)
-    }
-
-    fn value(value: &'static str) -> HeaderValue {
-        HeaderValue::from_static(value)
-    }
-
-    fn listed(fields: &HeadFields) -> Vec<(String, String)> {
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let headers = Fields::new(fields.as_bytes()).map(Result::unwrap).filter(|field| field.tag == tag::HEADER);
-        let mut headers: Vec<_> =
-            headers.map(|field| field.pair().map(|(name, value)| (text(name), text(value))).unwrap()).collect();
-        headers.sort();
-        headers
-    }
 
     #[test]
-    fn changes_leave_fields_and_map_the_same() {
-        let mut headers = HeaderMap::new();
-        for (n, v) in [("host", "a"), ("accept", "*/*"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
-            headers.append(name(n), value(v));
+    fn underscores_are_seen_wherever_they_stand() {
+        for len in 1..24 {
+            let plain = vec![b'a'; len];
+            assert!(!has_underscore(&plain));
+            for at in 0..len {
+                let mut name = plain.clone();
+                name[at] = b'_';
+                assert!(has_underscore(&name), "{}", String::from_utf8_lossy(&name));
+            }
         }
-        let mut fields = Some(HeadFields::of_request(&headers));
-        let changes = vec![
-            HeaderChange::Set(name("x-a"), value("9")),
-            HeaderChange::Append(name("x-b"), value("4")),
-            HeaderChange::Remove(name("accept")),
-            HeaderChange::Remove(name("x-absent")),
-            HeaderChange::Set(name("x-c"), value("")),
-        ];
-        HeaderChanges::Own(changes).apply(&mut headers, &mut fields);
-        let fields = fields.unwrap();
-        assert_eq!(listed(&fields), listed(&HeadFields::of_request(&headers)));
-        assert_eq!(listed(&fields).len(), 4);
+        assert!(!has_underscore(b"x-forwarded-for^`"));
     }
 
     #[test]
-    fn after_a_clear_they_are_made_anew() {
-        let mut headers = HeaderMap::new();
-        let mut fields = Some(HeadFields::of_response(&headers));
-        HeaderChanges::Own(vec![HeaderChange::Clear]).apply(&mut headers, &mut fields);
-        assert!(fields.is_none());
+    fn trailers_keep_what_is_about_the_body() {
+        for name in
+            ["grpc-status", "grpc-message", "grpc-status-details-bin", "digest", "server-timing", "my_own", "etag"]
+        {
+            assert!(may_trail(name), "{name}");
+        }
+        for name in [
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "authorization",
+            "x-forwarded-for",
+            "if-match",
+            "content_length",
+            "X_Forwarded_For".to_lowercase().as_str(),
+            "connection",
+            "proxy-authorization",
+        ] {
+            assert!(!may_trail(name), "{name}");
+        }
     }
 }

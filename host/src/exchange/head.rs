@@ -1,18 +1,20 @@
 //! Request and response heads at the border: one form inside, hop-by-hop fields off (RFC 9110 section 7.6.1),
-//! `X-Forwarded-*` on.
+//! `X-Forwarded-*` on. The path is `path.rs`, the authority `authority.rs`, field names `fields.rs`.
 //!
-//! **Invariant:** inside, a request has its authority in `host`, an origin-form target, and no field that belongs to a
-//! connection.
+//! **Invariant:** inside, a request has its authority in `host`, an origin-form target with a normal path, and no field
+//! that belongs to a connection.
+
+use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Version,
     header::{self, Entry, HOST},
     request::Parts,
-    uri::PathAndQuery,
 };
 use meshup_abi::{ErrorKind, headers::is_hop_by_hop};
 
-use crate::config::{ForwardedHeaders, ListenerLimits};
+use super::{authority, fields, path, wishes::Wishes};
+use crate::config::{self, ForwardedHeaders, Listener, ListenerLimits, Network, Underscores};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -45,59 +47,91 @@ pub(crate) fn check_size(head: &Parts, limits: &ListenerLimits) -> Result<(), Er
     }
     let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + AROUND_FIELD;
     let bytes: usize = target + head.headers.iter().map(field).sum::<usize>();
-    let fits = bytes <= limits.max_header_bytes && head.headers.len() <= limits.max_headers;
-    if fits { Ok(()) } else { Err(ErrorKind::HeadersTooLarge) }
+    if bytes <= limits.max_header_bytes { Ok(()) } else { Err(ErrorKind::HeadersTooLarge) }
 }
 
-/// Brings a client's request into the inner form.
+/// Why a request is refused for its head alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unacceptable {
+    /// Its target or authority is missing, ambiguous or not valid, a field may not be there, or there are too many.
+    Head(ErrorKind),
+    /// It asks for a tunnel to anywhere.
+    Connect,
+    /// It expects something else than `100-continue`.
+    Expectation,
+}
+
+/// Brings a client's request into the inner form; says what it asked of the connection.
 ///
 /// # Errors
-/// [`ErrorKind::BadRequest`] when the target or authority is missing, ambiguous or not valid.
-pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded) -> Result<(), ErrorKind> {
+/// [`Unacceptable`]
+pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded, listener: &Listener) -> Result<Wishes, Unacceptable> {
     if head.method == Method::CONNECT {
-        return Err(ErrorKind::BadRequest);
+        return Err(Unacceptable::Connect);
     }
-    authority_to_host(head)?;
-    if head.version == Version::HTTP_2 {
-        join_cookies(&mut head.headers);
-    }
-    let te = strip_hop_by_hop(&mut head.headers);
+    let (te, wishes) = clean(head, forwarded, listener).map_err(Unacceptable::Head)?;
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
     }
     forward(&mut head.headers, forwarded);
+    wishes.of(head.version)
+}
+
+fn clean(head: &mut Parts, forwarded: &Forwarded, listener: &Listener) -> Result<(Te, Wishes), ErrorKind> {
+    authority::move_to_host(head)?;
+    path::normalize(&mut head.uri, (&head.method, head.version), listener.path_normalization).map_err(|reason| {
+        tracing::debug!(%reason, "target refused");
+        ErrorKind::BadRequest
+    })?;
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+        // The parser of HTTP/1 counts by itself.
+        if head.headers.len() > listener.limits.max_headers {
+            return Err(ErrorKind::HeadersTooLarge);
+        }
+        trim(&mut head.headers);
+    }
+    strip_request(&mut head.headers, forwarded.policy, listener.underscores)
+}
+
+/// Takes the fields of the upstream's connection off its response.
+///
+/// # Errors
+/// [`ErrorKind::BadResponse`] when two readers could disagree where its body ends (RFC 9112 section 6.3).
+pub(crate) fn strip_response(headers: &mut HeaderMap) -> Result<(), ErrorKind> {
+    if !is_framed_once(headers) {
+        return Err(ErrorKind::BadResponse);
+    }
+    let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
+    let gone = hop_by_hop.cloned().collect();
+    strip(headers, gone);
     Ok(())
 }
 
-/// Takes the fields of the upstream's connection off its response. A length beside chunks does not count (RFC 9112
-/// section 6.3).
-pub(crate) fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    strip_hop_by_hop(headers);
+/// At most one length, which is a number, or chunks and nothing else.
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    let number = length.is_none_or(|length| {
+        let digits = length.as_bytes();
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    });
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let chunks = coding.is_none_or(|coding| length.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    number && chunks && lengths.next().is_none() && codings.next().is_none()
 }
 
-/// Moves the authority of an absolute target (HTTP/2, or RFC 9112 section 3.2.2) to `host`, and checks that there is
-/// exactly one.
-fn authority_to_host(head: &mut Parts) -> Result<(), ErrorKind> {
-    if let Some(authority) = head.uri.authority() {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| ErrorKind::BadRequest)?;
-        head.headers.insert(HOST, host);
-        head.uri = origin_form(&head.uri)?;
-    } else if head.headers.get_all(HOST).iter().count() > 1 {
-        return Err(ErrorKind::BadRequest);
+/// Takes off the spaces around values that only HTTP/2 could carry (RFC 9113 section 8.2.1): HTTP/1 would not.
+fn trim(headers: &mut HeaderMap) {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    for value in headers.values_mut() {
+        let bytes = value.as_bytes();
+        if is_space(bytes.first()) || is_space(bytes.last()) {
+            let trimmed = HeaderValue::from_bytes(bytes.trim_ascii());
+            trimmed.into_iter().for_each(|trimmed| *value = trimmed);
+        }
     }
-    match head.headers.get(HOST) {
-        None if head.version == Version::HTTP_10 => Ok(()),
-        Some(host) if is_authority(host.as_bytes()) => Ok(()),
-        _ => Err(ErrorKind::BadRequest),
-    }
-}
-
-fn origin_form(uri: &Uri) -> Result<Uri, ErrorKind> {
-    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    Uri::try_from(path.as_str()).map_err(|_| ErrorKind::BadRequest)
 }
 
 /// HTTP/2 may split `cookie`; HTTP/1.1 and filters get one field (RFC 9113 section 8.2.3).
@@ -112,35 +146,10 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// `host [":" port]` (RFC 3986 section 3.2.2), without user information.
-pub(crate) fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = match text.iter().rposition(|&byte| byte == b':') {
-        Some(colon) if !text.ends_with(b"]") => (text.get(..colon), text.get(colon + 1..)),
-        _ => (Some(text), None),
-    };
-    let host_ok = host.is_some_and(|host| {
-        let inner = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
-        match inner {
-            Some(address) => std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok()),
-            None => !host.is_empty() && host.iter().all(|&byte| is_host_byte(byte)),
-        }
-    });
-    let port_ok = port.is_none_or(|port| {
-        std::str::from_utf8(port).is_ok_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-            && std::str::from_utf8(port).is_ok_and(|text| text.is_empty() || text.parse::<u16>().is_ok())
-    });
-    host_ok && port_ok
-}
-
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=')
-}
-
 /// What the `te` field said, for it is made anew.
-#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 enum Te {
+    #[default]
     Absent,
     Trailers,
 }
@@ -156,19 +165,45 @@ pub(super) fn owned_by_host(headers: &HeaderMap) -> HeaderMap {
     owned
 }
 
-/// Takes off what belongs to the connection. One pass over the names: most messages have one such field or none.
-fn strip_hop_by_hop(headers: &mut HeaderMap) -> Te {
-    let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
-    let mut gone: Vec<_> = hop_by_hop.cloned().collect();
-    if gone.is_empty() {
-        return Te::Absent;
+/// Takes off what belongs to the client's connection, what a client may not say, and `expect`, which is made anew. One pass over the names: most
+/// messages have one such field or none.
+fn strip_request(
+    headers: &mut HeaderMap,
+    policy: ForwardedHeaders,
+    underscores: Underscores,
+) -> Result<(Te, Wishes), ErrorKind> {
+    let mut gone = Vec::new();
+    for name in headers.keys() {
+        let bytes = name.as_str().as_bytes();
+        // `proxy` would become the proxy that a CGI program asks (CVE-2016-5385).
+        let refused = is_hop_by_hop(bytes)
+            || *name == header::EXPECT
+            || bytes == b"proxy"
+            || (policy == ForwardedHeaders::Replace && fields::is_forged(bytes));
+        if refused {
+            gone.push(name.clone());
+        } else if fields::has_underscore(bytes) {
+            match underscores {
+                Underscores::Drop => gone.push(name.clone()),
+                Underscores::Reject => return Err(ErrorKind::BadRequest),
+                Underscores::Allow => {}
+            }
+        }
     }
-    let te = te(headers);
+    Ok(strip(headers, gone))
+}
+
+/// Takes off the named fields and what `connection` lists.
+fn strip(headers: &mut HeaderMap, mut gone: Vec<HeaderName>) -> (Te, Wishes) {
+    if gone.is_empty() {
+        return Default::default();
+    }
+    let told = (te(headers), Wishes::of_fields(headers, &gone));
     gone.extend(connection_options(headers));
     for name in gone {
         headers.remove(name);
     }
-    te
+    told
 }
 
 fn te(headers: &HeaderMap) -> Te {
@@ -178,13 +213,34 @@ fn te(headers: &HeaderMap) -> Te {
     if headers.get_all(header::TE).iter().any(asks_trailers) { Te::Trailers } else { Te::Absent }
 }
 
-/// The fields that `connection` names, except those that frame or route the message: a client must not have them taken.
+/// The fields that `connection` names, except those that nobody may have taken off.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
     let options = |value: &&HeaderValue| !matches!(value.as_bytes(), b"keep-alive" | b"close");
     let listed = headers.get_all(header::CONNECTION).iter().filter(options);
     let names = listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
-    names.filter(|name| *name != HOST && *name != header::CONTENT_LENGTH)
+    names.filter(|name| !fields::outlives_the_connection(name.as_str().as_bytes()))
+}
+
+/// The right-most address of `x-forwarded-for` that is none of the trusted proxies', who vouch for what stands left of
+/// them; where there is none, the last that is an address.
+pub(super) fn client_address(headers: &HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
+    let mut found = None;
+    let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|line| line.to_str().ok()).collect();
+    for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        let Some(address) = address(hop.trim()) else { break };
+        if !config::trusts(trusted, address) {
+            return Some(address);
+        }
+        found = Some(address);
+    }
+    found
+}
+
+/// An address, perhaps with a port, as proxies write it.
+fn address(hop: &str) -> Option<IpAddr> {
+    let with_port = || hop.parse().ok().map(|address: std::net::SocketAddr| address.ip());
+    hop.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
 fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
@@ -192,12 +248,12 @@ fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
     let scheme = HeaderValue::from_static(forwarded.scheme);
     match forwarded.policy {
         ForwardedHeaders::Replace => {
-            headers.remove(header::FORWARDED);
             headers.insert(X_FORWARDED_FOR, forwarded.client.clone());
             headers.insert(X_FORWARDED_PROTO, scheme);
-            if let Some(host) = host {
-                headers.insert(X_FORWARDED_HOST, host);
-            }
+            match host {
+                Some(host) => headers.insert(X_FORWARDED_HOST, host),
+                None => headers.remove(X_FORWARDED_HOST),
+            };
         }
         ForwardedHeaders::Append => {
             let chain = extended(headers, &forwarded.client);
@@ -235,18 +291,6 @@ mod tests {
     }
 
     #[test]
-    fn authorities() {
-        let valid = ["a", "a.example:80", "127.0.0.1:8080", "[::1]", "[::1]:443", "a_b.example", "a:"];
-        let refused = ["", ":80", "a:b", "u@a", "a:99999", "a/b", "a,b", "[::1", "[zz]", "a b", "::1"];
-        for text in valid {
-            assert!(is_authority(text.as_bytes()), "{text} is valid");
-        }
-        for text in refused {
-            assert!(!is_authority(text.as_bytes()), "{text} is refused");
-        }
-    }
-
-    #[test]
     fn connection_fields_go_and_the_proxys_own_stay() {
         let mut headers = map(&[
             ("connection", "close, x-private, content-length"),
@@ -256,7 +300,8 @@ mod tests {
             ("te", "trailers, deflate"),
             ("accept", "*/*"),
         ]);
-        assert_eq!(strip_hop_by_hop(&mut headers), Te::Trailers);
+        let stripped = strip_request(&mut headers, ForwardedHeaders::Replace, Underscores::Drop);
+        assert_eq!(stripped.map(|(te, _)| te), Ok(Te::Trailers));
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length"]);

@@ -10,6 +10,8 @@ use std::{
 
 use http::Version;
 
+use super::TlsSession;
+
 /// The attributes and variables of an exchange.
 #[derive(Debug)]
 pub struct ExchangeInfo {
@@ -17,6 +19,8 @@ pub struct ExchangeInfo {
     pub client: SocketAddr,
     /// The address the client reached.
     pub local: SocketAddr,
+    /// The client's TLS; none when it came in clear text.
+    pub tls: Option<Arc<TlsSession>>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The route's name.

@@ -19,7 +19,9 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::UriTooLong => StatusCode::URI_TOO_LONG,
         ErrorKind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ErrorKind::Reset | ErrorKind::BadResponse | ErrorKind::ReplayLimit => StatusCode::BAD_GATEWAY,
+        ErrorKind::Reset | ErrorKind::BadResponse | ErrorKind::ReplayLimit | ErrorKind::NoDestination => {
+            StatusCode::BAD_GATEWAY
+        }
         ErrorKind::Timeout | ErrorKind::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::ConnectFailure
         | ErrorKind::Overloaded
@@ -47,6 +49,7 @@ fn explanation(kind: ErrorKind) -> &'static str {
         ErrorKind::BodyTooLarge => "the request body is too large",
         ErrorKind::UriTooLong => "the request's target is too long",
         ErrorKind::HeadersTooLarge => "the request's headers are too large",
+        ErrorKind::NoDestination => "the connection has no destination but the proxy itself",
         ErrorKind::LimitExceeded => "the exchange needs more work than it may",
     }
 }

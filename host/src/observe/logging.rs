@@ -4,6 +4,7 @@
 //! the text, except that a message may have further lines, which are indented.
 
 use std::{
+    ffi::OsStr,
     fmt::{self, Debug, Write},
     io::{self, IsTerminal},
     sync::{Mutex, PoisonError},
@@ -99,10 +100,16 @@ where
     match format {
         LogFormat::Text => {
             let fields = format::debug_fn(write_field).delimited(" ");
-            Box::new(builder.with_ansi(io::stderr().is_terminal()).fmt_fields(fields).finish())
+            let coloured = coloured(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+            Box::new(builder.with_ansi(coloured).fmt_fields(fields).finish())
         }
         LogFormat::Json => Box::new(builder.event_format(JsonLine).finish()),
     }
+}
+
+/// Any value of `NO_COLOR` but an empty one means none (no-color.org).
+fn coloured(terminal: bool, no_color: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
@@ -184,6 +191,12 @@ mod tests {
         assert_eq!((text.matches('\n').count(), text.contains('\x1b')), (1, false), "{text:?}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&line["path"], &line["message"]), (&HOSTILE.into(), &HOSTILE.into()));
+    }
+
+    #[test]
+    fn colours_are_for_terminals_whose_user_wants_them() {
+        assert!(coloured(true, None) && coloured(true, Some("".as_ref())));
+        assert!(!coloured(true, Some("1".as_ref())) && !coloured(false, None));
     }
 
     #[test]

@@ -45,6 +45,7 @@ fn describe() {
     describe_counter!("meshup_requests_total", "Requests, by route and by the status the client got");
     describe_counter!("meshup_requests_ambiguous_total", "Requests refused because of their framing");
     describe_counter!("meshup_refusals_total", "Responses that the host made, and connections and streams it ended");
+    describe_counter!("meshup_proxy_protocol_errors_total", "Connections closed for want of a PROXY protocol header");
     describe_counter!("meshup_requests_aborted_total", "Requests that did not end with a whole response");
     describe_histogram!("meshup_request_duration_seconds", Unit::Seconds, "From the request head to the last byte");
     describe_counter!("meshup_upstream_requests_total", "Requests sent, by upstream and by status or error");
@@ -55,12 +56,18 @@ fn describe() {
     describe_counter!("meshup_reloads_total", "Reloads, by result");
     describe_gauge!("meshup_generation", "The configuration generation in service");
     describe_gauge!("meshup_connections_active", "Client connections");
+    describe_counter!("meshup_tls_handshake_failures_total", "TLS handshakes of clients that failed");
     describe_counter!("meshup_accept_errors_total", "Times that descriptors or memory were used up at an accept");
 }
 
 /// Counts a request whose framing could be read in two ways.
 pub(crate) fn count_ambiguous_request() {
     metrics::counter!("meshup_requests_ambiguous_total").increment(1);
+}
+
+/// Counts a connection that did not begin with a PROXY protocol header.
+pub(crate) fn count_proxy_protocol_error() {
+    metrics::counter!("meshup_proxy_protocol_errors_total").increment(1);
 }
 
 /// Counts a reload: `ok`, `error` or `unchanged`.

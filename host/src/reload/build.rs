@@ -1,14 +1,14 @@
-//! Building one generation: filters, routes, listeners.
+//! Building one generation: filters, TLS, routes, listeners.
 //!
 //! **Invariant:** no listener is bound before everything else is right.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::filters;
+use super::{filters, tls};
 use crate::{
     config::{Config, Diagnostic, Diagnostics, Locations},
     route::RouteTable,
-    server::BoundListener,
+    server::{self, BoundListener},
     snapshot::Snapshot,
     wasm::{Filter, Runtime},
 };
@@ -25,7 +25,8 @@ impl Builder {
     /// The generation of `config` after `previous`; `None` when nothing differs.
     ///
     /// # Errors
-    /// Every filter that cannot be loaded or configured and every listener that cannot be bound.
+    /// Every filter that cannot be loaded or configured, every certificate that cannot be used and every listener that
+    /// cannot be bound.
     pub(crate) fn build(
         &self,
         mut config: Config,
@@ -35,13 +36,20 @@ impl Builder {
         self.keep_what_lasts(&mut config, previous);
         let mut faults = Vec::new();
         let filters = filters::configure(&self.runtime, &config.filters, &locations.filters, previous, &mut faults);
+        let tls = tls::load(&config, locations, previous, &mut faults);
+        for path in &tls.expired {
+            tracing::warn!(certificate = %path.display(), "the certificate has expired");
+        }
         if let Some(faults) = Diagnostics::of(std::mem::take(&mut faults)) {
             return Err(faults);
         }
-        if previous.is_some_and(|previous| *previous.config == config && same_filters(&previous.filters, &filters)) {
+        let is_same = |previous: &Snapshot| {
+            *previous.config == config && same_filters(&previous.filters, &filters) && same_tls(previous, &tls)
+        };
+        if previous.is_some_and(is_same) {
             return Ok(None);
         }
-        let listeners = self.listeners(&config, locations, previous, &mut faults);
+        let listeners = self.listeners(&config, tls.listeners, locations, previous, &mut faults);
         if let Some(faults) = Diagnostics::of(faults) {
             return Err(faults);
         }
@@ -51,6 +59,7 @@ impl Builder {
             config: Arc::new(config),
             filters,
             listeners,
+            upstream_tls: tls.upstreams,
         }))
     }
 
@@ -71,29 +80,36 @@ impl Builder {
     fn listeners(
         &self,
         config: &Config,
+        tls: Vec<Option<Arc<server::Tls>>>,
         locations: &Locations,
         previous: Option<&Snapshot>,
         faults: &mut Vec<Diagnostic>,
     ) -> Vec<Arc<BoundListener>> {
         let mut listeners = Vec::new();
-        for (settings, location) in config.listeners.iter().zip(&locations.listeners) {
+        for ((settings, tls), location) in config.listeners.iter().zip(tls).zip(&locations.listeners) {
             let settings = Arc::new(settings.clone());
             let bound = previous
                 .and_then(|previous| previous.listeners.iter().find(|listener| listener.address == settings.listen));
             match bound {
-                Some(bound) => listeners.push(Arc::new(bound.with_settings(settings))),
-                None => match BoundListener::bind(settings.clone(), self.workers) {
+                Some(bound) => listeners.push(Arc::new(bound.with_settings(settings, tls))),
+                None => match BoundListener::bind(settings.clone(), tls, self.workers) {
                     Ok(listener) => listeners.push(Arc::new(listener)),
                     Err(error) => {
                         let message =
                             format!("listener {:?}: cannot listen on {}: {error}", settings.name, settings.listen);
-                        faults.push(location.error(message));
+                        faults.push(location.address.error(message));
                     }
                 },
             }
         }
         listeners
     }
+}
+
+fn same_tls(previous: &Snapshot, tls: &tls::Loaded) -> bool {
+    let pointers = |tls: Option<&Arc<server::Tls>>| tls.map(Arc::as_ptr);
+    let listeners = previous.listeners.iter().map(|listener| pointers(listener.tls.as_ref()));
+    listeners.eq(tls.listeners.iter().map(|tls| pointers(tls.as_ref()))) && previous.upstream_tls == tls.upstreams
 }
 
 fn same_filters(left: &BTreeMap<Arc<str>, Arc<Filter>>, right: &BTreeMap<Arc<str>, Arc<Filter>>) -> bool {

@@ -9,7 +9,7 @@ use std::{
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::Source;
-use crate::config::{Config, ModuleSource};
+use crate::config::{Config, ListenerTls, ModuleSource, UpstreamTls};
 
 fn files<'a>(source: &'a Source, config: &'a Config) -> impl Iterator<Item = &'a Path> {
     let own = match source {
@@ -20,7 +20,11 @@ fn files<'a>(source: &'a Source, config: &'a Config) -> impl Iterator<Item = &'a
         ModuleSource::File(path) => Some(path.as_path()),
         ModuleSource::Builtin(_) => None,
     });
-    own.into_iter().chain(modules)
+    let of_listeners =
+        config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(ListenerTls::files);
+    let of_upstreams =
+        config.upstreams.values().filter_map(|upstream| upstream.tls.as_ref()).flat_map(UpstreamTls::files);
+    own.into_iter().chain(modules).chain(of_listeners).chain(of_upstreams)
 }
 
 type Look = (u64, u64, u64, i64, i64);

@@ -2,9 +2,9 @@
 //!
 //! **Invariant:** every filter that cannot be used is told of, whatever became of the others.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::{Source, modules};
+use super::{Source, modules, tls};
 use crate::{
     config::{
         Config, Diagnostic, Diagnostics, Filter as FilterConfig, FilterLocation, Locations, ModuleSource, Rejected,
@@ -13,15 +13,17 @@ use crate::{
     wasm::{ConfigureError, Filter, FilterSpec, Module, Priority, Runtime},
 };
 
-/// Everything that a start would find wrong, but for addresses in use; the filters are dropped again.
+/// Everything that a start would find wrong, but for addresses in use; the filters are dropped again. Gives back the
+/// certificates that have expired too.
 ///
 /// # Errors
-/// Every fault, those of filters and modules too.
-pub(crate) fn check(runtime: &Arc<Runtime>, source: &Source) -> Result<Config, Diagnostics> {
+/// Every fault, those of filters, modules and certificates too.
+pub(crate) fn check(runtime: &Arc<Runtime>, source: &Source) -> Result<(Config, Vec<PathBuf>), Diagnostics> {
     let (config, locations) = read(runtime, source, None)?;
     let mut faults = Vec::new();
     configure(runtime, &config.filters, &locations.filters, None, &mut faults);
-    Diagnostics::of(faults).map_or(Ok(config), Err)
+    let tls = tls::load(&config, &locations, None, &mut faults);
+    Diagnostics::of(faults).map_or(Ok((config, tls.expired)), Err)
 }
 
 /// Reads a configuration. Where it has faults, its sound filters are tried, so that theirs are told with them.

@@ -3,45 +3,62 @@
 //! **Invariant:** a connection is closed only after a response that announced it, or when no exchange is under way.
 
 use std::{
-    cell::Cell,
-    future::poll_fn,
+    cell::{Cell, OnceCell, RefCell},
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http::{
+    HeaderValue, Request, Response, StatusCode, Version,
+    header::{CONNECTION, UPGRADE},
+};
+use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpStream, sync::watch, time::Sleep};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+};
+
+mod fate;
+
+use fate::{Ended, drive};
 
 use super::{
-    aside::Aside,
+    BoundListener, TlsSession, destination,
     guard::{Guard, Guarded},
-    pace::Pace,
+    link::Link,
     parser_answer::{Answering, is_bare},
     preface::Beginning,
+    proxy_protocol::{self, Announced},
     room::Place,
     stall::Streams,
+    tls::{Alpn, Tls},
+    tunnel::Tunnel,
 };
 use crate::{
     body::ResponseBody,
-    config,
+    config::{self, ForwardedHeaders},
     exchange::{self, Forwarded},
     observe::{self, Refusal},
+    transport::Transport,
     worker::{ConnectionCount, Worker},
 };
 
 /// After the drain began, a connection gets this long to send the request that its end is announced on.
 const DRAIN_GRACE: Duration = Duration::from_millis(1000);
+/// For how long and how much is read of a request that nobody wants any more, after its answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Response data that waits for a stream's client, beyond what was read at once.
 const SEND_BUFFER: usize = 32 * 1024;
-/// Streams that a client reset before they could be taken up (CVE-2023-44487); the library's own default.
+/// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
 /// HTTP/2 library answers with a bare 431.
@@ -53,15 +70,27 @@ pub(crate) struct Connection {
     pub worker: Rc<Worker>,
     pub listener: Arc<config::Listener>,
     pub client: SocketAddr,
+    /// The address the client reached or, on a transparent listener, meant to reach.
     pub local: SocketAddr,
+    /// Where the client meant to go, if that is known and not here.
+    pub destination: Option<SocketAddr>,
     pub forwarded: Forwarded,
+    /// What the TLS handshake told, once there was one.
+    pub tls: OnceCell<Arc<TlsSession>>,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
-    exchanges: Cell<u32>,
     idle_since: Cell<Instant>,
-    pace: Rc<Pace>,
+    link: Rc<Link>,
+    /// What the connection becomes once hyper is done with it.
+    tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
+    _counted: Counted,
+}
+
+/// What a connection takes up for as long as it is there.
+#[derive(Debug)]
+struct Counted {
     _count: ConnectionCount,
     _place: Place,
 }
@@ -72,63 +101,24 @@ pub(crate) struct ActiveExchange(Rc<Connection>);
 
 impl ActiveExchange {
     fn new(connection: &Rc<Connection>) -> Self {
-        connection.exchanges.set(connection.exchanges.get() + 1);
+        let exchanges = &connection.link.exchanges;
+        exchanges.set(exchanges.get() + 1);
         Self(connection.clone())
     }
 }
 
 impl Drop for ActiveExchange {
     fn drop(&mut self) {
-        let left = self.0.exchanges.get() - 1;
-        self.0.exchanges.set(left);
+        let left = self.0.link.exchanges.get() - 1;
+        self.0.link.exchanges.set(left);
         if left == 0 {
             self.0.idle_since.set(Instant::now());
+            self.0.link.wake_reader();
         }
     }
-}
-
-/// What the connection's clock says.
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    /// Nothing yet; look again then.
-    At(Instant),
-    /// Idle for too long.
-    Idle,
-    /// A head is too long under way.
-    Head,
-    /// The client takes nothing of what is written.
-    Write,
 }
 
 impl Connection {
-    fn due(&self, now: Instant) -> Due {
-        let limits = &self.listener.limits;
-        if let Some(since) = self.pace.write_since() {
-            let deadline = since + limits.write_timeout;
-            return if deadline <= now { Due::Write } else { Due::At(deadline) };
-        }
-        if let Some(since) = self.pace.head_since() {
-            let deadline = since + limits.header_timeout;
-            return if deadline <= now { Due::Head } else { Due::At(deadline) };
-        }
-        if self.exchanges.get() > 0 {
-            return Due::At(now + shortest_timeout(limits));
-        }
-        let deadline = self.idle_since.get() + limits.idle_timeout;
-        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + shortest_timeout(limits))) }
-    }
-
-    /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
-    fn is_stuck(&self, ending: Instant) -> bool {
-        self.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout
-    }
-
-    #[cold]
-    fn end(&self, refusal: Refusal) -> Fate {
-        self.refuse(refusal);
-        Fate::End
-    }
-
     #[cold]
     fn refuse(&self, refusal: Refusal) {
         observe::count_refusal(refusal);
@@ -138,10 +128,18 @@ impl Connection {
     async fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
+        active: ActiveExchange,
     ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
-        let active = ActiveExchange::new(&self);
         let http1 = request.version() != Version::HTTP_2;
+        let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
         let mut response = exchange::serve(&self, request).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            *self.tunnel.borrow_mut() = response.body_mut().take_tunnel().map(|tunnel| (tunnel, active));
+            return Ok(response);
+        }
+        if held {
+            self.link.release();
+        }
         if is_bare(&response) {
             self.answered_barely.set(true);
         }
@@ -153,62 +151,139 @@ impl Connection {
     }
 }
 
-/// How often the clock looks for what may have begun meanwhile.
-fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
-    limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
-}
-
 /// Serves a connection in a task of its own.
 pub(super) fn spawn(
     worker: &Rc<Worker>,
-    listener: Arc<config::Listener>,
-    stream: TcpStream,
-    client: SocketAddr,
+    listener: &BoundListener,
+    (stream, client): (TcpStream, SocketAddr),
     place: Place,
     closing: watch::Receiver<bool>,
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
-    let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-    let address = HeaderValue::from_str(&client.ip().to_string());
-    let connection = Rc::new(Connection {
-        worker: worker.clone(),
-        forwarded: Forwarded {
-            policy: listener.forwarded_headers,
-            client: address.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme: "http",
-        },
-        listener,
-        client,
-        local,
-        closing: Cell::new(false),
-        exchanges: Cell::new(0),
-        idle_since: Cell::new(Instant::now()),
-        pace: Rc::default(),
-        answered_barely: Cell::new(false),
-        _count: worker.count_connection(),
-        _place: place,
-    });
-    tokio::task::spawn_local(serve(connection, stream, closing));
+    let destination = listener.settings.transparent.then(|| destination::original(&stream, local)).flatten();
+    let peers = Announced { client, local: destination.unwrap_or(local) };
+    let (settings, tls) = (listener.settings.clone(), listener.tls.clone());
+    let counted = Counted { _count: worker.count_connection(), _place: place };
+    if settings.proxy_protocol {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            let mut stream = stream;
+            if let Some(peers) = announced(&mut stream, peers, &settings, closing.clone()).await {
+                let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, counted);
+                serve(connection, stream, tls, closing).await;
+            }
+        });
+    } else {
+        let connection = Connection::new(worker, settings, tls.is_some(), peers, destination, counted);
+        tokio::task::spawn_local(serve(connection, stream, tls, closing));
+    }
 }
 
-async fn serve(connection: Rc<Connection>, mut stream: TcpStream, closing: watch::Receiver<bool>) {
-    let beginning = tokio::select! {
+/// Whose connection it is, as a load balancer announces it; none when it must be closed.
+async fn announced(
+    stream: &mut TcpStream,
+    peers: Announced,
+    listener: &config::Listener,
+    closing: watch::Receiver<bool>,
+) -> Option<Announced> {
+    let read = tokio::select! {
         biased;
-        beginning = Beginning::read(&mut stream, &connection.listener.limits) => beginning,
+        read = proxy_protocol::read(stream, listener.limits.header_timeout) => read,
+        () = grace_over(closing) => return None,
+    };
+    match read {
+        Ok(announced) => Some(announced.unwrap_or(peers)),
+        Err(error) => {
+            observe::count_proxy_protocol_error();
+            tracing::debug!(listener = &*listener.name, peer = %peers.client, %error, "connection refused");
+            None
+        }
+    }
+}
+
+impl Connection {
+    fn new(
+        worker: &Rc<Worker>,
+        listener: Arc<config::Listener>,
+        tls: bool,
+        peers: Announced,
+        destination: Option<SocketAddr>,
+        counted: Counted,
+    ) -> Rc<Self> {
+        let client = SocketAddr::new(peers.client.ip().to_canonical(), peers.client.port());
+        let address = HeaderValue::from_str(&client.ip().to_string());
+        let trusted = listener.trusted_proxies.is_empty() || config::trusts(&listener.trusted_proxies, client.ip());
+        Rc::new(Self {
+            worker: worker.clone(),
+            forwarded: Forwarded {
+                policy: if trusted { listener.forwarded_headers } else { ForwardedHeaders::Replace },
+                client: address.unwrap_or(HeaderValue::from_static("unknown")),
+                scheme: if tls { "https" } else { "http" },
+            },
+            tls: OnceCell::new(),
+            listener,
+            client,
+            local: peers.local,
+            destination,
+            closing: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            link: Rc::default(),
+            tunnel: RefCell::default(),
+            answered_barely: Cell::new(false),
+            _counted: counted,
+        })
+    }
+}
+
+async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tls>>, closing: watch::Receiver<bool>) {
+    let begun = tokio::select! {
+        biased;
+        begun = begin(&connection, stream, tls) => begun,
         () = grace_over(closing.clone()) => return,
     };
+    let Some((stream, beginning, alpn)) = begun else { return };
+    if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
+        let io = Guarded::new(stream, beginning, None, connection.link.clone());
+        http2(connection, io, closing).await;
+    } else {
+        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
+        http1(connection, io, closing).await;
+    }
+}
+
+/// Shakes hands, where there is TLS, and reads the first bytes of what the client asks for; `None` when it does not.
+async fn begin(
+    connection: &Connection,
+    stream: TcpStream,
+    tls: Option<Arc<Tls>>,
+) -> Option<(Transport, Beginning, Option<Alpn>)> {
+    let (mut stream, alpn) = match tls {
+        None => (Transport::Clear(stream), None),
+        // Boxed: a handshake's state is large, and most of a connection's life comes after it.
+        Some(tls) => Box::pin(handshake(connection, stream, tls)).await?,
+    };
+    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await;
     let beginning = beginning.inspect_err(|error| {
         if error.kind() == std::io::ErrorKind::TimedOut {
             connection.refuse(Refusal::HeaderTimeout);
         }
     });
-    let Some(beginning) = beginning.ok().filter(|beginning| !beginning.is_empty()) else { return };
-    if beginning.is_http2() {
-        let io = Guarded::new(stream, beginning, None, connection.pace.clone());
-        http2(connection, io, closing).await;
-    } else {
-        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.pace.clone());
-        http1(connection, io, closing).await;
+    let beginning = beginning.ok()?;
+    (!beginning.is_empty()).then_some((stream, beginning, alpn))
+}
+
+async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) -> Option<(Transport, Option<Alpn>)> {
+    match tls.accept(stream, connection.listener.limits.header_timeout).await {
+        Ok((stream, session, alpn)) => {
+            let _ = connection.tls.set(session);
+            Some((stream, alpn))
+        }
+        Err(error) => {
+            connection.worker.metrics.handshake_failures.increment(1);
+            let listener = &*connection.listener.name;
+            tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
+            None
+        }
     }
 }
 
@@ -218,25 +293,44 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request));
-    let served = conn::http1::Builder::new()
+    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
+    let mut served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
         .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
-    let mut served = pin!(served);
-    drive(&connection, served.as_mut(), closing, |connection, served| {
+    let ended = drive(&connection, Pin::new(&mut served), closing, |connection, served| {
         if connection.closing.replace(true) {
             served.graceful_shutdown();
         }
-    })
-    .await;
+    });
+    if ended.await == Ended::Cut {
+        return;
+    }
+    let io = served.into_parts().io.into_inner().into_inner();
+    let tunnel = connection.tunnel.take();
+    if let Some((tunnel, active)) = tunnel {
+        let (stream, early) = io.into_parts();
+        Box::pin(tunnel.run(stream, early, active)).await;
+    } else if io.has_unread() {
+        Box::pin(linger(io.into_parts().0)).await;
+    }
 }
 
-async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watch::Receiver<bool>) {
+/// Reads on for a while behind the last response: closing at once would reset the connection, and the client could
+/// lose the response (RFC 9112 section 9.6).
+async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let read = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(LINGER, read).await;
+}
+
+async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request));
+    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
     let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -251,113 +345,18 @@ async fn http2(connection: Rc<Connection>, io: Guarded<TcpStream>, closing: watc
     drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;
 }
 
-/// What is to become of a connection, seen from beside it.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    /// The next response announces the end; a second time, its grace is over.
-    Close,
-    /// It ends now.
-    End,
-}
-
-/// Serves until the connection ends, its time is up, or the drain ends it. `end` is called once when the drain begins
-/// and once more when its grace is over.
-async fn drive<C>(
-    connection: &Connection,
-    mut served: Pin<&mut C>,
-    closing: watch::Receiver<bool>,
-    end: impl Fn(&Connection, Pin<&mut C>),
-) where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let limits = &connection.listener.limits;
-    let timer = pin!(tokio::time::sleep(shortest_timeout(limits)));
-    let mut fates = Fates { connection, closing, timer, ending: None };
-    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
-    loop {
-        let mut fate = pin!(fates.next());
-        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Err(result)),
-            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
-        });
-        match fate.await {
-            Err(result) => {
-                if let Err(error) = result {
-                    if is_flood(&error) {
-                        connection.refuse(Refusal::Http2Flood);
-                    }
-                    tracing::debug!(client = %connection.client, %error, "connection ended");
-                }
-                return;
-            }
-            Ok(Fate::End) => return,
-            Ok(Fate::Close) => end(connection, served.as_mut()),
-        }
-        aside.ring();
-    }
-}
-
-/// Whether the HTTP/2 library ended the connection because there was too much of something.
-fn is_flood(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
-}
-
-/// The fates of one connection: its timer, and the drain.
-struct Fates<'a> {
-    connection: &'a Connection,
-    closing: watch::Receiver<bool>,
-    timer: Pin<&'a mut Sleep>,
-    /// Since when it is to end.
-    ending: Option<Instant>,
-}
-
-impl Fates<'_> {
-    /// The next one.
-    async fn next(&mut self) -> Fate {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => {
-                    self.ending = Some(Instant::now());
-                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                    return Fate::Close;
-                }
-                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
-                    Due::Head => return self.connection.end(Refusal::HeaderTimeout),
-                    Due::Write => return self.connection.end(Refusal::WriteTimeout),
-                    _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
-                        return self.connection.end(Refusal::WriteTimeout);
-                    }
-                    _ if self.ending.is_some() => {
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::Idle => {
-                        self.ending = Some(Instant::now());
-                        self.connection.closing.set(true);
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::At(next) => self.timer.as_mut().reset(next.into()),
-                },
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// The size of what an async function with these arguments returns.
-    fn size<A, B, C, F>(_function: fn(A, B, C) -> F) -> usize {
+    fn size<A, B, C, D, F>(_function: fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_connection_keeps_little() {
-        let sizes = (size(serve), size(http1), size(http2), size_of::<Connection>());
-        assert!(sizes.0 <= 4096 && sizes.3 <= 512, "{sizes:?}");
+        let sizes = (size(serve), size_of::<Connection>());
+        assert!(sizes.0 <= 4096 && sizes.1 <= 512, "{sizes:?}");
     }
 }

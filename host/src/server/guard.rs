@@ -12,11 +12,15 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
+    time::{Duration, Instant},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Sleep,
+};
 
-use super::{pace::Pace, preface::Beginning};
+use super::{link::Link, preface::Beginning};
 use crate::observe;
 
 /// Why a message is refused.
@@ -38,6 +42,10 @@ pub(crate) enum Ambiguity {
     Chunk,
     #[error("a line that is too long")]
     LineTooLong,
+    #[error("a fragment in the target")]
+    Fragment,
+    #[error("a method that is too long")]
+    Method,
 }
 
 /// Where in the byte stream the guard stands.
@@ -57,6 +65,8 @@ enum State {
     ChunkEnd,
     /// In the lines behind the last chunk.
     Trailers,
+    /// Behind a request that asks for an upgrade: what follows is HTTP or not, as its answer says.
+    Held,
     /// The message was refused.
     Refused(Ambiguity),
 }
@@ -65,6 +75,8 @@ enum State {
 const MAX_LINE: usize = 1024 * 1024;
 /// The longest chunk-size line, extensions included.
 const MAX_CHUNK_LINE: usize = 4096;
+/// The longest method; no registered one is half as long.
+const MAX_METHOD: usize = 64;
 
 /// Follows the framing of the requests on one connection.
 #[derive(Debug)]
@@ -72,6 +84,7 @@ pub(super) struct Guard {
     state: State,
     content_length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
     /// The beginning of a line whose end has not arrived.
     line: Vec<u8>,
     /// Length of the latest request line.
@@ -80,7 +93,8 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new() -> Self {
-        Self { state: State::Start, content_length: None, chunked: false, line: Vec::new(), request_line: 0 }
+        let (state, line) = (State::Start, Vec::new());
+        Self { state, content_length: None, chunked: false, upgrade: false, line, request_line: 0 }
     }
 
     /// Why the connection's last message was refused, if it was.
@@ -101,10 +115,24 @@ impl Guard {
         if self.state == State::Start { self.request_line.max(self.line.len()) } else { self.request_line }
     }
 
-    /// Follows newly read bytes; overwrites what must not reach the parser.
-    fn inspect(&mut self, bytes: &mut [u8]) {
+    /// Whether the stream stands between two messages.
+    fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Start | State::Held) && self.line.is_empty()
+    }
+
+    /// The answer to the request for an upgrade was none: HTTP follows.
+    fn release(&mut self) {
+        self.state = State::Start;
+    }
+
+    /// Follows newly read bytes; overwrites what must not reach the parser. Says how many it may have now: what is
+    /// behind a request for an upgrade waits.
+    fn inspect(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if self.state == State::Held {
+                return at;
+            }
             match self.advance(rest) {
                 Ok(used) => at += used,
                 Err((offset, why)) => {
@@ -112,10 +140,11 @@ impl Guard {
                     if let Some(rest) = bytes.get_mut(at + offset..) {
                         rest.fill(0);
                     }
-                    return;
+                    return bytes.len();
                 }
             }
         }
+        bytes.len()
     }
 
     #[cold]
@@ -131,6 +160,7 @@ impl Guard {
     fn advance(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
         match self.state {
             State::Refused(why) => Err((0, why)),
+            State::Held => Ok(0),
             State::Body(left) => {
                 let used = within(left, rest);
                 self.state = if left == used as u64 { State::Start } else { State::Body(left - used as u64) };
@@ -159,7 +189,12 @@ impl Guard {
         }
         self.line.extend_from_slice(rest.get(start..).unwrap_or_default());
         let max = if self.state == State::ChunkSize { MAX_CHUNK_LINE } else { MAX_LINE };
-        if self.line.len() > max { Err((start, Ambiguity::LineTooLong)) } else { Ok(rest.len()) }
+        if self.line.len() > max {
+            return Err((start, Ambiguity::LineTooLong));
+        }
+        let endless = self.state == State::Start
+            && self.line.get(..=MAX_METHOD).is_some_and(|method| memchr::memchr(b' ', method).is_none());
+        if endless { Err((start, Ambiguity::Method)) } else { Ok(rest.len()) }
     }
 
     /// Takes the end of a line, whose beginning may have come before.
@@ -173,7 +208,7 @@ impl Guard {
     }
 
     fn reads_lines(&self) -> bool {
-        !matches!(self.state, State::Body(_) | State::ChunkData(_) | State::Refused(_))
+        !matches!(self.state, State::Body(_) | State::ChunkData(_) | State::Held | State::Refused(_))
     }
 
     /// Takes one line, without its LF.
@@ -182,9 +217,11 @@ impl Guard {
         match self.state {
             State::Start if line.is_empty() => {}
             State::Start => {
+                check_request_line(line)?;
                 self.content_length = None;
                 self.chunked = false;
                 self.request_line = line.len();
+                self.upgrade = false;
                 self.state = State::Fields;
             }
             State::Fields if line.is_empty() => self.head_ended(),
@@ -198,7 +235,8 @@ impl Guard {
             State::ChunkEnd if line.is_empty() => self.state = State::ChunkSize,
             State::ChunkEnd => return Err(Ambiguity::Chunk),
             State::Trailers if line.is_empty() => self.state = State::Start,
-            State::Trailers | State::Body(_) | State::ChunkData(_) | State::Refused(_) => {}
+            State::Trailers if line.starts_with(b" ") || line.starts_with(b"\t") => return Err(Ambiguity::Fold),
+            State::Trailers | State::Body(_) | State::ChunkData(_) | State::Held | State::Refused(_) => {}
         }
         Ok(())
     }
@@ -207,6 +245,7 @@ impl Guard {
         self.state = match self.content_length {
             _ if self.chunked => State::ChunkSize,
             Some(length) if length > 0 => State::Body(length),
+            _ if self.upgrade => State::Held,
             _ => State::Start,
         };
     }
@@ -215,6 +254,10 @@ impl Guard {
         match line.first() {
             Some(b' ' | b'\t') => return Err(Ambiguity::Fold),
             Some(b'c' | b'C' | b't' | b'T') => {}
+            Some(b'u' | b'U') => {
+                self.upgrade |= line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"upgrade:"));
+                return Ok(());
+            }
             _ => return Ok(()),
         }
         let Some(colon) = memchr::memchr(b':', line) else { return Ok(()) };
@@ -242,6 +285,16 @@ impl Guard {
     }
 }
 
+/// What the parser would not mind: a method of any length, and a fragment, which it drops.
+fn check_request_line(line: &[u8]) -> Result<(), Ambiguity> {
+    let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
+    if method_end > MAX_METHOD {
+        return Err(Ambiguity::Method);
+    }
+    let target = line.get(method_end..).unwrap_or_default();
+    memchr::memchr(b'#', target).map_or(Ok(()), |_| Err(Ambiguity::Fragment))
+}
+
 fn within(left: u64, rest: &[u8]) -> usize {
     usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()))
 }
@@ -263,6 +316,11 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 /// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it.
 const ENDING: &[u8] = b"\0\r\n\r\n";
 
+/// How long a client that closed its side may take no byte of its answer before it is taken for gone.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// What is read ahead behind a request for an upgrade.
+const HELD: usize = 4096;
+
 /// A client's byte stream: what was read to learn its protocol, then the rest; guarded when it is HTTP/1.
 #[derive(Debug)]
 pub(super) struct Guarded<S> {
@@ -271,12 +329,37 @@ pub(super) struct Guarded<S> {
     guard: Option<Guard>,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
-    pace: Rc<Pace>,
+    /// Something was written since the last flush.
+    unflushed: bool,
+    link: Rc<Link>,
+    /// Bytes that the parser may not have yet.
+    held: Vec<u8>,
+    /// The client sends nothing more, but its exchange goes on: until when.
+    half_closed: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, beginning: Beginning, guard: Option<Guard>, pace: Rc<Pace>) -> Self {
-        Self { stream, beginning: Some(Box::new(beginning)), guard, ended: false, pace }
+    pub(super) fn new(stream: S, beginning: Beginning, guard: Option<Guard>, link: Rc<Link>) -> Self {
+        Self {
+            stream,
+            beginning: Some(Box::new(beginning)),
+            guard,
+            ended: false,
+            unflushed: false,
+            link,
+            held: Vec::new(),
+            half_closed: None,
+        }
+    }
+
+    /// The stream and what was read of it but not handed on.
+    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
+        (self.stream, self.held)
+    }
+
+    /// Whether the client may still be sending what nobody reads.
+    pub(super) fn has_unread(&self) -> bool {
+        self.half_closed.is_none() && self.guard.as_ref().is_some_and(|guard| !guard.is_between_messages())
     }
 
     /// Whether the guard refused a message.
@@ -289,10 +372,76 @@ impl<S> Guarded<S> {
         self.guard.as_ref().map_or(0, Guard::request_line)
     }
 
-    fn inspect(&mut self, bytes: &mut [u8]) {
+    /// Whether what follows may not be handed on yet.
+    fn is_held(&mut self) -> bool {
+        let Some(guard) = self.guard.as_mut().filter(|guard| guard.state == State::Held) else { return false };
+        if self.link.take_released() {
+            guard.release();
+            return false;
+        }
+        true
+    }
+
+    /// Looks at what was read behind `before`; puts aside what has to wait.
+    fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let Some(guard) = &mut self.guard else { return };
-        guard.inspect(bytes);
-        self.pace.head(guard.in_head());
+        let Some(bytes) = buf.filled_mut().get_mut(before..) else { return };
+        let allowed = guard.inspect(bytes);
+        self.link.pace.head(guard.in_head());
+        if guard.state == State::Held {
+            self.link.hold();
+            self.held.splice(0..0, bytes.get(allowed..).unwrap_or_default().iter().copied());
+            buf.set_filled(before + allowed);
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Reads from what was put aside, or from the socket.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let len = self.held.len().min(buf.remaining());
+        buf.put_slice(self.held.get(..len).unwrap_or_default());
+        self.held.drain(..len);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a little ahead of the answer to a request for an upgrade, to see whether the client is still there.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.park_reader(cx);
+        if !self.held.is_empty() {
+            return Poll::Pending;
+        }
+        self.held.resize(HELD, 0);
+        let mut ahead = ReadBuf::new(&mut self.held);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut ahead);
+        let len = ahead.filled().len();
+        self.held.truncate(len);
+        match read {
+            Poll::Ready(Ok(())) if len > 0 => Poll::Pending,
+            read => read,
+        }
+    }
+
+    /// The client sends nothing more. While an exchange goes on it may still want its answer: the end is told once
+    /// that is written, or when the client takes nothing of it for too long.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let between = self.guard.as_ref().is_some_and(Guard::is_between_messages);
+        if !between || (self.link.exchanges.get() == 0 && !self.unflushed) {
+            return Poll::Ready(Ok(()));
+        }
+        self.link.park_reader(cx);
+        let patience = self.half_closed.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED)));
+        patience.as_mut().poll(cx).map(Ok)
+    }
+
+    /// The client took some of its answer.
+    fn note_progress(&mut self) {
+        if let Some(patience) = &mut self.half_closed {
+            patience.as_mut().reset((Instant::now() + HALF_CLOSED).into());
+        }
     }
 }
 
@@ -305,6 +454,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(Ok(()));
         }
+        if self.half_closed.is_some() {
+            return self.poll_end(cx);
+        }
+        if self.is_held() {
+            return self.poll_held(cx);
+        }
         let before = buf.filled().len();
         match &self.beginning {
             Some(beginning) if buf.remaining() >= beginning.bytes().len() => {
@@ -312,27 +467,38 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 self.beginning = None;
             }
             Some(_) => return Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
-            None => ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?,
+            None => ready!(self.poll_bytes(cx, buf))?,
         }
-        if let Some(bytes) = buf.filled_mut().get_mut(before..) {
-            self.inspect(bytes);
+        if buf.filled().len() == before {
+            return self.poll_end(cx);
         }
+        self.inspect(buf, before);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.pace.wrote(written)
+        if written.is_ready() {
+            self.note_progress();
+        }
+        self.link.pace.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        ready!(self.link.pace.wrote(flushed))?;
+        if std::mem::replace(&mut self.unflushed, false) && self.half_closed.is_some() {
+            self.link.wake_reader();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.link.pace.wrote(closed)
     }
 
     fn poll_write_vectored(
@@ -340,8 +506,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unflushed = true;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.pace.wrote(written)
+        if written.is_ready() {
+            self.note_progress();
+        }
+        self.link.pace.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -414,6 +584,9 @@ mod tests {
             (format!("{chunked}5;a\x01\r\nabcde\r\n0\r\n\r\n"), Ambiguity::Chunk),
             (format!("{chunked}5\r\nabcdefg\r\n0\r\n\r\n"), Ambiguity::Chunk),
             (format!("{chunked}10000000000000000\r\n"), Ambiguity::Chunk),
+            (format!("{chunked}0\r\nA: b\r\n c\r\n\r\n"), Ambiguity::Fold),
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".into(), Ambiguity::Fragment),
+            ("A".repeat(65), Ambiguity::Method),
         ] {
             assert_eq!(inspect(stream.as_bytes()), Some(expected), "{stream}");
         }

@@ -70,6 +70,11 @@ impl<S> Answering<S> {
         Self { stream, connection, answer: None }
     }
 
+    /// The stream without its answers.
+    pub(super) fn into_inner(self) -> Guarded<S> {
+        self.stream
+    }
+
     /// Notes what to write instead when the parser is writing its answer.
     #[inline]
     fn look_at(&mut self, bytes: &[u8]) {
@@ -89,7 +94,7 @@ impl<S> Answering<S> {
         if self.connection.answered_barely.take() {
             return;
         }
-        let response = exchange::refused(&self.connection, kind);
+        let response = exchange::refused(&self.connection, kind, exchange::status(kind));
         self.answer = Some(Answer { bytes: on_the_wire(&response, date), written: 0 });
     }
 }
@@ -128,7 +133,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Answering<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Answering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Answering<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.look_at(bytes);
         let Self { stream, answer, .. } = &mut *self;

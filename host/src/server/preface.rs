@@ -3,9 +3,9 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{io::AsyncReadExt, time::timeout};
 
-use crate::config::ListenerLimits;
+use crate::{config::ListenerLimits, transport::Transport};
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -22,7 +22,7 @@ impl Beginning {
     ///
     /// # Errors
     /// What the socket says, and the time-outs; the end of the stream is no error but a short beginning.
-    pub(super) async fn read(stream: &mut TcpStream, limits: &ListenerLimits) -> io::Result<Self> {
+    pub(super) async fn read(stream: &mut Transport, limits: &ListenerLimits) -> io::Result<Self> {
         let mut beginning = Self { bytes: [0; PREFACE.len()], len: 0 };
         timeout(limits.header_timeout, beginning.more(stream)).await??;
         timeout(limits.header_timeout, async {
@@ -33,7 +33,7 @@ impl Beginning {
     }
 
     /// Reads on; false at the end of the stream.
-    async fn more(&mut self, stream: &mut TcpStream) -> io::Result<bool> {
+    async fn more(&mut self, stream: &mut Transport) -> io::Result<bool> {
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
         let read = stream.read(room).await?;
         self.len += read;

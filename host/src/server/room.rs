@@ -5,11 +5,16 @@
 //!
 //! **Invariant:** a connection takes up its place until its task is gone.
 
-use std::{cell::Cell, rc::Rc, sync::OnceLock};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::{Arc, OnceLock},
+};
 
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{Notify, watch};
 
+use super::BoundListener;
 use crate::{
     config::Listener,
     observe::{self, Refusal},
@@ -34,20 +39,20 @@ impl Room {
     }
 
     /// Waits until there is room for another connection. The limit may change meanwhile.
-    pub(super) async fn wait(&self, mut settings: watch::Receiver<std::sync::Arc<Listener>>, workers: usize) {
-        let is_full = |settings: &Listener| self.open.get() >= share(settings, workers, descriptors());
-        if !is_full(&settings.borrow_and_update()) {
+    pub(super) async fn wait(&self, mut listener: watch::Receiver<Arc<BoundListener>>, workers: usize) {
+        let is_full = |listener: &BoundListener| self.open.get() >= share(&listener.settings, workers, descriptors());
+        if !is_full(&listener.borrow_and_update()) {
             return;
         }
         observe::count_refusal(Refusal::MaxConnections);
-        let name = settings.borrow().name.clone();
+        let name = listener.borrow().settings.name.clone();
         tracing::debug!(listener = &*name, open = self.open.get(), "no more connections are accepted until one ends");
         loop {
             tokio::select! {
                 () = self.freed.notified() => {}
-                changed = settings.changed() => if changed.is_err() { return },
+                changed = listener.changed() => if changed.is_err() { return },
             }
-            if !is_full(&settings.borrow_and_update()) {
+            if !is_full(&listener.borrow_and_update()) {
                 return;
             }
         }

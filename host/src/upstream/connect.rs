@@ -1,18 +1,28 @@
 //! Opening a connection to an endpoint.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::io;
 
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Connects within `timeout`.
+use super::EndpointKey;
+use crate::transport::Transport;
+
+/// Connects within `connect_timeout`, TLS handshake included.
 ///
 /// # Errors
-/// What the operating system said, or [`io::ErrorKind::TimedOut`].
-pub(super) async fn connect(address: SocketAddr, timeout: Duration) -> io::Result<TokioIo<TcpStream>> {
-    let stream = tokio::time::timeout(timeout, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+/// What the operating system or the TLS handshake said, or [`io::ErrorKind::TimedOut`].
+pub(super) async fn connect(key: &EndpointKey) -> io::Result<TokioIo<Transport>> {
+    let connected = tokio::time::timeout(key.settings.connect_timeout, open(key));
+    connected.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
+}
+
+async fn open(key: &EndpointKey) -> io::Result<Transport> {
+    let stream = TcpStream::connect(key.address).await?;
     stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
+    match &key.settings.tls {
+        None => Ok(Transport::Clear(stream)),
+        // Handshakes are rare and their state is large.
+        Some(tls) => Box::pin(tls.connect(stream, key.address.ip())).await,
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use meshup_abi::ErrorKind;
 
-use super::{Answer, Outgoing, http1, http2};
+use super::{Answer, Connector, Outgoing, http1, http2};
 use crate::config::{self, Protocol};
 
 /// For how long an endpoint that refused a connection is passed over.
@@ -23,19 +23,22 @@ pub(crate) struct EndpointKey {
 }
 
 /// How connections to an endpoint are made and kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Settings {
     pub protocol: Protocol,
+    pub tls: Option<Connector>,
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
     /// Of the whole process; a worker uses its share.
     pub max_connections: usize,
 }
 
-impl From<&config::Upstream> for Settings {
-    fn from(config: &config::Upstream) -> Self {
+impl Settings {
+    /// Those of an upstream, with its TLS.
+    pub(crate) fn new(config: &config::Upstream, tls: Option<Connector>) -> Self {
         Self {
             protocol: config.protocol,
+            tls,
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
             max_connections: config.max_connections,

@@ -4,18 +4,21 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
+    sync::Arc,
     time::Instant,
 };
 
 use http::{HeaderValue, Request, Version, header::TRANSFER_ENCODING};
 use http_body::Body;
 use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
 use super::{
     Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
+    interim::Interim,
     spare::{Record, Recorded},
 };
 use crate::body::{RequestBody, RequestSource};
@@ -36,6 +39,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 struct Idle {
     sender: Sender,
+    slot: Rc<Slot>,
     since: Instant,
 }
 
@@ -43,7 +47,7 @@ struct Idle {
 #[derive(Debug)]
 struct Sender {
     requests: SendRequest<RequestBody>,
-    record: Rc<Record>,
+    record: Arc<Record>,
 }
 
 impl Sender {
@@ -56,6 +60,7 @@ impl Sender {
 #[derive(Debug)]
 struct Taken {
     sender: Sender,
+    slot: Rc<Slot>,
     reused: bool,
 }
 
@@ -64,6 +69,8 @@ struct Taken {
 pub(super) struct Held {
     pool: Rc<Pool>,
     sender: Sender,
+    /// After an upgrade it lives longer than hyper's part of the connection.
+    slot: Rc<Slot>,
     request: Option<Rc<RequestSource>>,
 }
 
@@ -71,7 +78,7 @@ impl Held {
     pub(super) fn give_back(self) {
         let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
         if reusable {
-            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, since: Instant::now() });
+            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: Instant::now() });
             self.pool.wake_one();
         }
     }
@@ -117,7 +124,7 @@ impl Pool {
             taken.sender.record.begin(&request);
             let mut error = match taken.sender.requests.try_send_request(request).await {
                 Ok(response) => {
-                    let held = Held { pool: self.clone(), sender: taken.sender, request: source };
+                    let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }
                 Err(error) => error,
@@ -137,9 +144,9 @@ impl Pool {
     /// The connection that was used last and is still open.
     fn idle_connection(&self) -> Option<Taken> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, .. }) = idle.pop() {
+        while let Some(Idle { sender, slot, .. }) = idle.pop() {
             if !sender.is_closed() {
-                return Some(Taken { sender, reused: true });
+                return Some(Taken { sender, slot, reused: true });
             }
         }
         None
@@ -169,27 +176,25 @@ impl Pool {
     }
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
-        let slot = Slot::take(self);
-        let record = Rc::<Record>::default();
+        let slot = Rc::new(Slot::take(self));
+        let record = Arc::<Record>::default();
         let opened = async {
-            let io = connect::connect(self.key.address, self.key.settings.connect_timeout).await?;
-            Builder::new()
-                .max_buf_size(READ_BUFFER)
-                .handshake(Recorded::new(io, record.clone()))
-                .await
-                .map_err(std::io::Error::other)
+            let io = connect::connect(&self.key).await?;
+            let io = Recorded::new(TokioIo::new(Interim::over(io.into_inner())), record.clone());
+            Builder::new().max_buf_size(READ_BUFFER).handshake(io).await.map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);
             ErrorKind::ConnectFailure
         })?;
+        let held = slot.clone();
         tokio::task::spawn_local(async move {
-            let _slot = slot;
-            if let Err(error) = connection.await {
+            let _held = held;
+            if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        Ok(Taken { sender: Sender { requests, record }, reused: false })
+        Ok(Taken { sender: Sender { requests, record }, slot, reused: false })
     }
 
     fn wake_one(&self) {

@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Request, Uri, Version, header::HOST, uri::Parts};
+use http::{
+    Request, Uri, Version,
+    header::HOST,
+    uri::{Parts, Scheme},
+};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::TokioTimer;
 use meshup_abi::ErrorKind;
@@ -91,7 +95,7 @@ impl Pool {
         loop {
             let mut connection = self.connection(&busy).await?;
             let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
-            to_http2(&mut request)?;
+            to_http2(&mut request, self.scheme())?;
             let stream = Stream::open(&connection.streams);
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
@@ -103,6 +107,10 @@ impl Pool {
             }
             retried = true;
         }
+    }
+
+    fn scheme(&self) -> Scheme {
+        if self.key.settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
@@ -128,9 +136,8 @@ impl Pool {
     }
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
-        let timeout = self.key.settings.connect_timeout;
         let opened = async {
-            let io = connect::connect(self.key.address, timeout).await?;
+            let io = connect::connect(&self.key).await?;
             let handshake = Builder::new(LocalExecutor)
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
@@ -157,13 +164,13 @@ impl Pool {
 }
 
 /// Gives the request the form of HTTP/2: authority in the target instead of a `host` header.
-fn to_http2(request: &mut Request<RequestBody>) -> Result<(), ErrorKind> {
+fn to_http2(request: &mut Request<RequestBody>, scheme: Scheme) -> Result<(), ErrorKind> {
     if request.version() == Version::HTTP_2 && request.uri().authority().is_some() {
         return Ok(());
     }
     let host = request.headers_mut().remove(HOST);
     let mut parts = Parts::default();
-    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = host.and_then(|host| host.as_bytes().try_into().ok());
     parts.path_and_query = request.uri().path_and_query().cloned();
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ErrorKind::BadRequest)?;

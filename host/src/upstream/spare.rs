@@ -4,10 +4,9 @@
 //! **Invariant:** what is sent again is what was sent, and it is only sent again when that does no harm.
 
 use std::{
-    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
-    rc::Rc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -31,42 +30,55 @@ fn may_be_sent_again(request: &Request<RequestBody>) -> bool {
 }
 
 /// What was written on a connection since its last request began.
+///
+/// Both who writes and who asks are tasks of one thread, so the lock is never waited for: hyper demands of a connection
+/// that may be upgraded that it can go to another thread.
 #[derive(Debug, Default)]
-pub(super) struct Record {
-    keeps: Cell<bool>,
-    written: Cell<usize>,
-    bytes: RefCell<Vec<u8>>,
+pub(super) struct Record(Mutex<Written>);
+
+#[derive(Debug, Default)]
+struct Written {
+    keeps: bool,
+    taken: usize,
+    bytes: Vec<u8>,
 }
 
 impl Record {
     /// A request is about to be written: it is kept if it may be sent again.
     pub(super) fn begin(&self, request: &Request<RequestBody>) {
-        self.keeps.set(may_be_sent_again(request));
-        self.written.set(0);
-        self.bytes.borrow_mut().clear();
+        let mut written = self.written();
+        written.keeps = may_be_sent_again(request);
+        written.taken = 0;
+        written.bytes.clear();
     }
 
     /// The request once more, if it was kept.
     pub(super) fn request(&self) -> Option<Request<RequestBody>> {
-        if self.keeps.get() { parse(&self.bytes.borrow()) } else { None }
+        let written = self.written();
+        if written.keeps { parse(&written.bytes) } else { None }
     }
 
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Written {
     /// What is offered counts, not only what is taken: a dead connection takes nothing.
-    fn offer<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) {
-        if !self.keeps.get() {
+    fn offer<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) {
+        if !self.keeps {
             return;
         }
-        let mut bytes = self.bytes.borrow_mut();
-        bytes.truncate(self.written.get());
+        self.bytes.truncate(self.taken);
         for part in parts {
-            bytes.extend_from_slice(part);
+            self.bytes.extend_from_slice(part);
         }
-        self.keeps.set(bytes.len() <= MAX_BYTES);
+        self.keeps = self.bytes.len() <= MAX_BYTES;
     }
 
-    fn taken(&self, written: &Poll<io::Result<usize>>) {
+    fn take(&mut self, written: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(count)) = written {
-            self.written.set(self.written.get() + count);
+            self.taken += count;
         }
     }
 }
@@ -86,11 +98,11 @@ fn parse(bytes: &[u8]) -> Option<Request<RequestBody>> {
 #[derive(Debug)]
 pub(super) struct Recorded<T> {
     io: T,
-    record: Rc<Record>,
+    record: Arc<Record>,
 }
 
 impl<T> Recorded<T> {
-    pub(super) fn new(io: T, record: Rc<Record>) -> Self {
+    pub(super) fn new(io: T, record: Arc<Record>) -> Self {
         Self { io, record }
     }
 }
@@ -103,9 +115,11 @@ impl<T: Read + Unpin> Read for Recorded<T> {
 
 impl<T: Write + Unpin> Write for Recorded<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.record.offer(std::iter::once(buf));
-        let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.record.taken(&written);
+        let Self { io, record } = &mut *self;
+        let mut record = record.written();
+        record.offer(std::iter::once(buf));
+        let written = Pin::new(io).poll_write(cx, buf);
+        record.take(&written);
         written
     }
 
@@ -114,9 +128,11 @@ impl<T: Write + Unpin> Write for Recorded<T> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.record.offer(bufs.iter().map(|buf| &**buf));
-        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.record.taken(&written);
+        let Self { io, record } = &mut *self;
+        let mut record = record.written();
+        record.offer(bufs.iter().map(|buf| &**buf));
+        let written = Pin::new(io).poll_write_vectored(cx, bufs);
+        record.take(&written);
         written
     }
 
@@ -145,7 +161,7 @@ mod tests {
     }
 
     fn offer(record: &Record, bytes: &[u8]) {
-        record.offer(std::iter::once(bytes));
+        record.written().offer(std::iter::once(bytes));
     }
 
     #[test]
@@ -155,7 +171,7 @@ mod tests {
             record.begin(&sent);
             let (first, rest) = HEAD.split_at(20);
             offer(&record, HEAD);
-            record.taken(&Poll::Ready(Ok(first.len())));
+            record.written().take(&Poll::Ready(Ok(first.len())));
             offer(&record, rest);
             let again = record.request().expect("a GET may be sent again");
             assert_eq!((again.method(), again.uri()), (sent.method(), sent.uri()));

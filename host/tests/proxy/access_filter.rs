@@ -80,7 +80,6 @@ async fn access_is_not_led_around_its_rules_by_odd_paths() {
     let config = "default = \"allow\"\nrules = [{ action = \"deny\", path_prefix = \"/admin\" }]";
     let proxy = bundled::proxy(&origin, "access", config);
     for protocol in Protocol::BOTH {
-        let client = Client::to(&proxy, protocol).await;
         for path in [
             "/admin",
             "/%61dmin",
@@ -95,11 +94,12 @@ async fn access_is_not_led_around_its_rules_by_odd_paths() {
             "/admin%00",
             "/%c0%afadmin",
         ] {
-            let status = client.get(path).await.status.as_u16();
+            // What the proxy refuses by itself ends the connection.
+            let status = Client::to(&proxy, protocol).await.get(path).await.status.as_u16();
             assert!(matches!(status, 400 | 403), "{path}: {status}");
         }
         assert!(received.try_recv().is_err());
-        assert_eq!(client.get("/administrators").await.status, 200);
+        assert_eq!(Client::to(&proxy, protocol).await.get("/administrators").await.status, 200);
         assert_eq!(received.recv().await.unwrap().start, "GET /administrators HTTP/1.1");
     }
 }

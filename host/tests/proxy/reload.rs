@@ -182,7 +182,7 @@ async fn a_signal_reloads_too() {
     let proxy = files.start(false);
     files.write(&files.config("second", ""));
     assert_eq!(served(&proxy).await, "first");
-    proxy.app().reload();
+    assert!(proxy.app().reload().await);
     serves(&proxy, "second").await;
 }
 

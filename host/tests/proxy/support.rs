@@ -5,11 +5,14 @@
 mod body;
 mod client;
 mod filter;
+pub(crate) mod frames;
 mod origin;
 mod process;
 mod proxy;
+pub(crate) mod tls;
 mod wait;
 mod wire;
+mod witness;
 
 pub(crate) use body::{Body, Feed, channel, empty, full, with_trailers};
 pub(crate) use client::{Answer, Client, Protocol, get, post};
@@ -19,3 +22,4 @@ pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, ROUTE, upstream};
 pub(crate) use wait::{eventually, soon};
 pub(crate) use wire::{Message, Wire};
+pub(crate) use witness::{SMUGGLED, Witness};

@@ -112,6 +112,7 @@ pub(crate) fn info() -> Box<ExchangeInfo> {
     Box::new(ExchangeInfo {
         client: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 7), 4711)),
         local: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+        tls: None,
         listener: "http".into(),
         route: "orders".into(),
         route_prefix: Some("/v1".into()),

@@ -141,6 +141,8 @@ codes! {
         UriTooLong = 16, "uri-too-long";
         /// The request body stopped arriving.
         BodyTimeout = 17, "body-timeout";
+        /// The request is to go where its connection was meant to go, and that is not known or the proxy itself.
+        NoDestination = 20, "no-destination";
     }
 }
 
@@ -262,8 +264,8 @@ codes! {
         /// The path prefix that the route asks for, without the slash at its end but for `/` alone; absent when the
         /// route asks for none.
         RoutePrefix = 17, "route.path_prefix";
-        /// The client certificate's subject alternative names, such as `DNS:a.example,URI:spiffe://example/b,IP:192.0.2.1`;
-        /// absent without a verified client certificate.
+        /// The client certificate's subject alternative names, comma separated: `DNS:a.example`, `URI:spiffe://x/y`,
+        /// `IP:192.0.2.1`, `email:a@b`; a comma within a name is `%2C`. Absent without a verified client certificate.
         PeerSans = 18, "peer.sans";
     }
 }

@@ -18,7 +18,7 @@ pub trait Sink {
 impl Sink for Vec<u8> {
     #[inline]
     fn put<const N: usize>(&mut self, parts: [&[u8]; N]) -> Result<(), Overflow> {
-        self.reserve(total(&parts)?);
+        // A vector takes everything, so there is no room to look at first.
         for part in parts {
             self.extend_from_slice(part);
         }

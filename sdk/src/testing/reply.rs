@@ -75,7 +75,7 @@ impl From<ErrorKind> for Reply {
 /// The response the host makes because of an error.
 pub(super) fn error_response(kind: ErrorKind) -> Message {
     let status = match kind {
-        ErrorKind::Reset | ErrorKind::BadResponse => 502,
+        ErrorKind::Reset | ErrorKind::BadResponse | ErrorKind::NoDestination => 502,
         ErrorKind::Timeout | ErrorKind::PerTryTimeout => 504,
         ErrorKind::ClientAbort | ErrorKind::BadRequest => 400,
         ErrorKind::NoRoute => 404,

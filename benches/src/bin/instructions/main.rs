@@ -39,6 +39,9 @@ struct Arguments {
     /// Show where they go: so many functions.
     #[arg(long, default_value_t = 0)]
     functions: usize,
+    /// The header filters' module: `builtin:rewrite`, or the path of a .wasm that takes the same configuration or ignores it.
+    #[arg(long, default_value = "builtin:rewrite")]
+    module: String,
     /// Only this scenario.
     #[arg(long)]
     only: Option<String>,
@@ -65,7 +68,7 @@ fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let profile = count(&arguments, &configuration(origin.address, filters), folder)?;
+        let profile = count(&arguments, &configuration(origin.address, filters, &arguments.module), folder)?;
         let per_request = profile::total(&profile)? / arguments.requests as u64;
         println!("{name:<20} {per_request:>8} instructions/request");
         if arguments.functions > 0 {
@@ -142,13 +145,14 @@ impl Drop for Proxy {
     }
 }
 
-const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
-config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
+const HEADER_FILTER: &str =
+    "config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
 config.response_headers = { set = { x-served-by = \"meshup\" } }";
 
-fn configuration(origin: SocketAddr, filters: usize) -> String {
+fn configuration(origin: SocketAddr, filters: usize, module: &str) -> String {
     let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
-    let tables: String = names.iter().map(|name| format!("[filters.{name}]\n{HEADER_FILTER}\n")).collect();
+    let tables: String =
+        names.iter().map(|name| format!("[filters.{name}]\nmodule = {module:?}\n{HEADER_FILTER}\n")).collect();
     format!(
         "workers = 1
 [admin]

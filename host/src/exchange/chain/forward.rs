@@ -4,13 +4,14 @@ use std::{cell::Cell, pin::pin, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::HOST, request};
+use hyper::body::Incoming;
 use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{BodyFailure, RequestBody, ResponseSource},
-    exchange::{answer::FetchRequest, fields::HeadFields, head, refusal},
-    upstream::Answer,
+    exchange::{answer::FetchRequest, head, head_fields::HeadFields, refusal, wishes::Wishes},
+    upstream::{Answer, Lease},
 };
 
 /// How long a fetch may take that names no deadline of its own.
@@ -37,9 +38,9 @@ impl Exchange {
         let now = Instant::now();
         let response_limit = (now + upstream.response_timeout, Expired::Upstream);
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
-        let endpoint = Cell::new(None);
+        let (destination, endpoint) = (self.end.destination, Cell::new(None));
         self.end.upstream_duration = None;
-        let sent = pin!(upstream.send(&mut outgoing, |tried| endpoint.set(Some(tried.key.address))));
+        let sent = pin!(upstream.send(&mut outgoing, destination, |tried| endpoint.set(Some(tried.key.address))));
         let answer = until(Some(limit), now, sent).await;
         if let Some(info) = &mut self.end.info {
             info.endpoint = endpoint.get();
@@ -50,7 +51,7 @@ impl Exchange {
         self.reply = match answer? {
             Ok(answer) => {
                 self.end.upstream_duration = Some(self.end.started.elapsed());
-                upstream_reply(answer)
+                upstream_reply(answer, &self.wishes)
             }
             Err(kind) => Reply::error(kind),
         };
@@ -65,6 +66,7 @@ impl Exchange {
             self.target = self.end.route.choose_upstream().map_or(Target::Missing, Target::Chosen);
         }
         let may_run_again = self.end.slots.any_waiting();
+        let untouched = self.end.request.as_ref().is_some_and(|source| source.is_untouched());
         let body = match &self.end.request {
             None => RequestBody::Empty,
             Some(source) if !source.replayable() => {
@@ -89,7 +91,20 @@ impl Exchange {
         }
         self.head.headers = kept;
         self.head_sent = true;
-        Ok(Request::from_parts(head, body))
+        let mut request = Request::from_parts(head, body);
+        if !self.wishes.is_empty() {
+            self.pass_on_wishes(&mut request, untouched);
+        }
+        Ok(request)
+    }
+
+    /// Asks of an HTTP/1.1 upstream what the client asked; a body that was begun is not waited for.
+    #[cold]
+    fn pass_on_wishes(&self, request: &mut Request<RequestBody>, untouched: bool) {
+        let Target::Chosen(upstream) = &self.target else { return };
+        if upstream.speaks_http1() && (untouched || !self.wishes.expects_continue()) {
+            self.wishes.pass_on(request);
+        }
     }
 
     /// Reads a whole body for filter `at`.
@@ -120,12 +135,16 @@ impl Exchange {
         let Some(upstream) = self.end.generation.upstream(&fetch.upstream) else {
             return Ok(Err(ErrorKind::NoUpstream));
         };
-        let timeout = fetch.deadline.unwrap_or(FETCH_TIMEOUT);
-        let limit = fetch.limit;
+        let (timeout, limit) = (fetch.deadline.unwrap_or(FETCH_TIMEOUT), fetch.limit);
+        let destination = self.end.destination;
+        let mut request = match fetch_request(fetch) {
+            Ok(request) => Some(request),
+            Err(kind) => return Ok(Err(kind)),
+        };
         let work = async {
-            let mut request = Some(fetch_request(fetch)?);
-            let (response, lease) = upstream.send(&mut request, |_| {}).await?;
-            let (head, incoming) = response.into_parts();
+            let (response, lease) = upstream.send(&mut request, destination, |_| {}).await?;
+            let (mut head, incoming) = response.into_parts();
+            head::strip_response(&mut head.headers)?;
             let mut source = ResponseSource::Upstream(incoming, lease);
             let body = source.read(limit).await.map_err(|error| match error {
                 BodyError::TooLarge => ErrorKind::LimitExceeded,
@@ -134,17 +153,26 @@ impl Exchange {
             Ok(Fetched { status: head.status, fields: HeadFields::of_response(&head.headers), body })
         };
         let work = async { tokio::time::timeout(timeout, work).await.unwrap_or(Err(ErrorKind::Timeout)) };
-        self.within(at, pin!(work)).await
+        let fetched = self.within(at, pin!(work)).await;
+        match &fetched {
+            Ok(Ok(fetched)) => upstream.count(fetched.status, None),
+            Ok(Err(kind)) => upstream.count(refusal::status(*kind), Some(*kind)),
+            Err(_) => upstream.count(refusal::status(ErrorKind::Timeout), Some(ErrorKind::Timeout)),
+        }
+        fetched
     }
 }
 
 /// The upstream's response in the inner form.
-fn upstream_reply((response, mut lease): Answer) -> Reply {
+fn upstream_reply((response, mut lease): Answer, wishes: &Wishes) -> Reply {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return Reply::error(ErrorKind::BadResponse);
+        return switched(response, lease, wishes);
     }
     let (mut head, incoming) = response.into_parts();
-    head::strip_response(&mut head.headers);
+    if let Err(kind) = head::strip_response(&mut head.headers) {
+        // The connection is dropped with the lease: where its next response begins is anybody's guess.
+        return Reply::error(kind);
+    }
     head.version = http::Version::HTTP_11;
     let source = if http_body::Body::is_end_stream(&incoming) {
         lease.give_back();
@@ -153,6 +181,20 @@ fn upstream_reply((response, mut lease): Answer) -> Reply {
         ResponseSource::Upstream(incoming, lease)
     };
     Reply::new(Response::from_parts(head, source))
+}
+
+/// The upstream's response when it switched protocols, which it may only do when asked.
+#[cold]
+fn switched(mut response: Response<Incoming>, lease: Lease, wishes: &Wishes) -> Reply {
+    if response.version() != http::Version::HTTP_11 || !wishes.is_switched(&response) {
+        return Reply::error(ErrorKind::BadResponse);
+    }
+    let connection = hyper::upgrade::on(&mut response);
+    let (mut head, _) = response.into_parts();
+    if let Err(kind) = head::strip_response(&mut head.headers) {
+        return Reply::error(kind);
+    }
+    Reply::new(Response::from_parts(head, ResponseSource::Switched(Box::new((connection, lease)))))
 }
 
 fn fetch_request(fetch: FetchRequest) -> Result<Request<RequestBody>, ErrorKind> {

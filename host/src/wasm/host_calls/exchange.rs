@@ -10,7 +10,7 @@ use meshup_abi::{ABSENT, Attribute, INVALID, NO_EXCHANGE, QUOTA};
 use wasmtime::Caller;
 
 use super::{Guest, Region, Result, crypto, guest};
-use crate::exchange::ExchangeInfo;
+use crate::exchange::{ExchangeInfo, Peer};
 
 const MAX_VARIABLE_NAME: usize = 256;
 
@@ -74,14 +74,17 @@ fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<
         Attribute::Generation => write!(out, "{}", info.generation),
         Attribute::Attempts => write!(out, "{}", info.attempts),
         Attribute::RoutePrefix => out.write_all(info.route_prefix.as_ref()?.as_bytes()),
-        // Listeners have no TLS yet.
-        Attribute::TlsVersion
-        | Attribute::TlsServerName
-        | Attribute::PeerSubject
-        | Attribute::PeerSpiffe
-        | Attribute::PeerSans => return None,
+        Attribute::TlsVersion => out.write_all(info.tls.as_ref()?.version.as_bytes()),
+        Attribute::TlsServerName => out.write_all(info.tls.as_ref()?.server_name.as_ref()?.as_bytes()),
+        Attribute::PeerSubject => out.write_all(peer(info)?.subject.as_bytes()),
+        Attribute::PeerSpiffe => out.write_all(peer(info)?.spiffe.as_ref()?.as_bytes()),
+        Attribute::PeerSans => out.write_all(peer(info)?.sans.as_bytes()),
     };
     written.ok()
+}
+
+fn peer(info: &ExchangeInfo) -> Option<&Peer> {
+    info.tls.as_ref()?.peer.as_ref()
 }
 
 /// The request id, made now when the exchange has none yet: 32 hexadecimal digits.

@@ -247,6 +247,11 @@ async fn attributes(req: Request, next: Next) -> Response {
         ("x-request-id", Attribute::RequestId),
         ("x-protocol", Attribute::Protocol),
         ("x-attempts", Attribute::Attempts),
+        ("x-tls-version", Attribute::TlsVersion),
+        ("x-tls-server-name", Attribute::TlsServerName),
+        ("x-peer-subject", Attribute::PeerSubject),
+        ("x-peer-spiffe", Attribute::PeerSpiffe),
+        ("x-peer-sans", Attribute::PeerSans),
     ] {
         response.headers_mut().set(name, exchange::attribute(attribute).unwrap_or_default());
     }

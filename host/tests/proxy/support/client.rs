@@ -7,7 +7,10 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, heade
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, client::conn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::{Body, Proxy, empty, origin::small_buffer, soon};
 
@@ -109,6 +112,14 @@ impl Client {
         let stream = soon("a connection", TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).unwrap();
         small_buffer(&stream);
+        Self::over(protocol, stream).await
+    }
+
+    /// A client over a stream; none when the connection is closed at once.
+    pub(crate) async fn over(
+        protocol: Protocol,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Option<Self> {
         let io = TokioIo::new(stream);
         Some(Self(match protocol {
             Protocol::Http1 => {

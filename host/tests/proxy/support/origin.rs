@@ -13,6 +13,7 @@ use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use socket2::{Domain, Socket, Type};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::AbortHandle,
@@ -64,28 +65,15 @@ impl Origin {
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         Self::accept(move |stream, _, requests| {
-            let answer = answer.clone();
-            let service = service_fn(move |request| {
-                requests.fetch_add(1, Ordering::SeqCst);
-                let answered = answer(request);
-                async move { Ok::<_, std::convert::Infallible>(answered.await) }
-            });
-            tokio::spawn(async move {
-                stream.set_nodelay(true).unwrap();
-                let io = TokioIo::new(stream);
-                let _ = match protocol {
-                    Protocol::Http1 => conn::http1::Builder::new().serve_connection(io, service).await,
-                    Protocol::Http2 => {
-                        conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
-                    }
-                };
-            })
-            .abort_handle()
+            stream.set_nodelay(true).unwrap();
+            tokio::spawn(serve(stream, protocol, requests, answer.clone())).abort_handle()
         })
         .await
     }
 
-    async fn accept(serve: impl Fn(TcpStream, usize, Arc<AtomicUsize>) -> AbortHandle + Send + 'static) -> Self {
+    pub(super) async fn accept(
+        serve: impl Fn(TcpStream, usize, Arc<AtomicUsize>) -> AbortHandle + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
@@ -121,6 +109,27 @@ impl Origin {
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+/// Answers the requests of one connection.
+pub(super) async fn serve<F>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    protocol: Protocol,
+    requests: Arc<AtomicUsize>,
+    answer: impl Fn(Request<Incoming>) -> F + Send + 'static,
+) where
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        requests.fetch_add(1, Ordering::SeqCst);
+        let answered = answer(request);
+        async move { Ok::<_, std::convert::Infallible>(answered.await) }
+    });
+    let io = TokioIo::new(stream);
+    let _ = match protocol {
+        Protocol::Http1 => conn::http1::Builder::new().serve_connection(io, service).await,
+        Protocol::Http2 => conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
+    };
 }
 
 impl Drop for Origin {

@@ -32,8 +32,13 @@ impl Process {
 
     /// The same with a file in `folder`.
     pub(crate) async fn run_file(folder: TempDir, config: &Path) -> Self {
+        Self::run_command(Command::new(env!("CARGO_BIN_EXE_meshup")), folder, config).await
+    }
+
+    /// The same by a command that may have an environment of its own.
+    pub(crate) async fn run_command(mut command: Command, folder: TempDir, config: &Path) -> Self {
         let log = folder.path().join("log");
-        let child = Command::new(env!("CARGO_BIN_EXE_meshup"))
+        let child = command
             .args(["run", "--config"])
             .arg(config)
             .arg("--cache-dir")
@@ -47,10 +52,15 @@ impl Process {
     }
 
     fn addresses(&self, message: &str) -> impl Iterator<Item = SocketAddr> {
-        let log = fs::read_to_string(&self.log).unwrap();
+        let log = self.log();
         let lines: Vec<Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let said = lines.into_iter().filter(|line| line["message"] == message);
         said.map(|line| line["address"].as_str().unwrap().parse().unwrap()).collect::<Vec<_>>().into_iter()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     /// The first listener's address.
@@ -62,14 +72,14 @@ impl Process {
         self.addresses("admin listening").next().unwrap()
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Its configuration file.
     pub(crate) fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, name: &str) {

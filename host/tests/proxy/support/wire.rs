@@ -57,9 +57,25 @@ impl Wire {
         soon("a write", self.stream.write_all(bytes.as_ref())).await.unwrap();
     }
 
+    /// Sends nothing more.
+    pub(crate) async fn end(&mut self) {
+        soon("the end of writing", self.stream.shutdown()).await.unwrap();
+    }
+
+    /// Whether nothing comes for a while.
+    pub(crate) async fn is_silent(&mut self) -> bool {
+        let wait = tokio::time::timeout(std::time::Duration::from_millis(100), self.stream.read_buf(&mut self.read));
+        wait.await.is_err()
+    }
+
     /// Sends to someone who may have closed the connection already.
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         soon("a write", self.stream.write_all(bytes.as_ref())).await.is_ok()
+    }
+
+    /// Ends this side; the other can still be read.
+    pub(crate) async fn finish(&mut self) {
+        let _ = soon("an end", self.stream.shutdown()).await;
     }
 
     /// Closes with a reset instead of an end.

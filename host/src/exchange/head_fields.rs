@@ -1,0 +1,140 @@
+//! The headers of a head as the fields of a message: made for the first filter that is told the head, kept in step with
+//! the changes of each, and copied for the next.
+//!
+//! It is a copy: the head's own map is what counts. A field that a change took away keeps its place under a tag that
+//! readers pass over.
+//!
+//! **Invariant:** while it exists it says the same as the head it was made of.
+
+use std::cell::Cell;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::HOST};
+use meshup_abi::{Fields, Writer, tag};
+
+/// A buffer above this is not kept for the next exchange.
+const MAX_KEPT_CAPACITY: usize = 64 * 1024;
+
+thread_local! {
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A head's headers as fields.
+#[derive(Debug)]
+pub(super) struct HeadFields(Vec<u8>);
+
+impl HeadFields {
+    /// The headers of a request, but `host`, which filters know as the authority.
+    pub(super) fn of_request(headers: &HeaderMap) -> Self {
+        Self::of(headers.iter().filter(|(name, _)| **name != HOST))
+    }
+
+    /// The headers of a response.
+    pub(super) fn of_response(headers: &HeaderMap) -> Self {
+        Self::of(headers.iter())
+    }
+
+    fn of<'a>(headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
+        let mut fields = Self(SPARE.take());
+        for (name, value) in headers {
+            _ = fields.append(name, value);
+        }
+        fields
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Adds a header; gives where it stands.
+    pub(super) fn append(&mut self, name: &HeaderName, value: &HeaderValue) -> usize {
+        let at = self.0.len();
+        // A vector takes every field, and a header has less than 4 GiB.
+        _ = Writer::new(&mut self.0).pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes());
+        at
+    }
+
+    /// Takes the headers of that name away.
+    pub(super) fn remove(&mut self, name: &HeaderName) {
+        blank(&mut self.0, name.as_str().as_bytes());
+    }
+
+    /// Takes the headers away that have the name of the one that stands at `at`, and stand before it.
+    pub(super) fn replace_by(&mut self, at: usize) {
+        let Some((before, new)) = self.0.split_at_mut_checked(at) else { return };
+        let new = Fields::new(new).next().and_then(|field| field.ok()?.pair().ok());
+        if let Some((name, _)) = new {
+            blank(before, name);
+        }
+    }
+}
+
+/// Blanks the headers of that name.
+fn blank(fields: &mut [u8], name: &[u8]) {
+    let mut at = 0;
+    while let Some((len, found)) = fields.get(at..).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
+        if found {
+            Fields::blank(fields, at);
+        }
+        at += len;
+    }
+}
+
+impl Drop for HeadFields {
+    fn drop(&mut self) {
+        if self.0.capacity() <= MAX_KEPT_CAPACITY {
+            self.0.clear();
+            SPARE.set(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::answer::{HeaderChange, HeaderChanges};
+
+    fn name(name: &'static str) -> HeaderName {
+        HeaderName::from_static(name)
+    }
+
+    fn value(value: &'static str) -> HeaderValue {
+        HeaderValue::from_static(value)
+    }
+
+    fn listed(fields: &HeadFields) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let headers = Fields::new(fields.as_bytes()).map(Result::unwrap).filter(|field| field.tag == tag::HEADER);
+        let mut headers: Vec<_> =
+            headers.map(|field| field.pair().map(|(name, value)| (text(name), text(value))).unwrap()).collect();
+        headers.sort();
+        headers
+    }
+
+    #[test]
+    fn changes_leave_fields_and_map_the_same() {
+        let mut headers = HeaderMap::new();
+        for (n, v) in [("host", "a"), ("accept", "*/*"), ("x-a", "1"), ("x-a", "2"), ("x-b", "3")] {
+            headers.append(name(n), value(v));
+        }
+        let mut fields = Some(HeadFields::of_request(&headers));
+        let changes = vec![
+            HeaderChange::Set(name("x-a"), value("9")),
+            HeaderChange::Append(name("x-b"), value("4")),
+            HeaderChange::Remove(name("accept")),
+            HeaderChange::Remove(name("x-absent")),
+            HeaderChange::Set(name("x-c"), value("")),
+        ];
+        HeaderChanges::Own(changes).apply(&mut headers, &mut fields);
+        let fields = fields.unwrap();
+        assert_eq!(listed(&fields), listed(&HeadFields::of_request(&headers)));
+        assert_eq!(listed(&fields).len(), 4);
+    }
+
+    #[test]
+    fn after_a_clear_they_are_made_anew() {
+        let mut headers = HeaderMap::new();
+        let mut fields = Some(HeadFields::of_response(&headers));
+        HeaderChanges::Own(vec![HeaderChange::Clear]).apply(&mut headers, &mut fields);
+        assert!(fields.is_none());
+    }
+}

@@ -1,0 +1,171 @@
+//! When a connection ends that would go on: its clock, and the drain.
+//!
+//! Who keeps the proxy waiting was noted by the byte stream (`pace.rs`); this looks at it now and then. It reads and
+//! writes nothing.
+//!
+//! **Invariant:** a connection with an exchange under way ends only for what its client does not do.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, time::Sleep};
+
+use super::{Connection, DRAIN_GRACE};
+use crate::{config, observe::Refusal, server::aside::Aside};
+
+/// What is to become of a connection, seen from beside it.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// The next response announces the end; a second time, its grace is over.
+    Close,
+    /// It ends now.
+    End,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// What was to be said was said, or the peer is gone.
+    ByItself,
+    /// In the middle, by its clock: nothing more may be said on it.
+    Cut,
+}
+
+/// Serves until the connection ends, its time is up, or the drain ends it. `close` is called once when the drain begins
+/// and once more when its grace is over.
+pub(super) async fn drive<C>(
+    connection: &Connection,
+    mut served: Pin<&mut C>,
+    closing: watch::Receiver<bool>,
+    close: impl Fn(&Connection, Pin<&mut C>),
+) -> Ended
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let limits = &connection.listener.limits;
+    let timer = pin!(tokio::time::sleep(shortest_timeout(limits)));
+    let mut fates = Fates { connection, closing, timer, ending: None };
+    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
+    loop {
+        let mut fate = pin!(fates.next());
+        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
+        });
+        match fate.await {
+            Err(result) => {
+                if let Err(error) = result {
+                    if is_flood(&error) {
+                        connection.refuse(Refusal::Http2Flood);
+                    }
+                    tracing::debug!(client = %connection.client, %error, "connection ended");
+                }
+                return Ended::ByItself;
+            }
+            Ok(Fate::End) => return Ended::Cut,
+            Ok(Fate::Close) => close(connection, served.as_mut()),
+        }
+        aside.ring();
+    }
+}
+
+/// The fates of one connection: its timer, and the drain.
+struct Fates<'a> {
+    connection: &'a Connection,
+    closing: watch::Receiver<bool>,
+    timer: Pin<&'a mut Sleep>,
+    /// Since when it is to end.
+    ending: Option<Instant>,
+}
+
+impl Fates<'_> {
+    /// The next one.
+    async fn next(&mut self) -> Fate {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => {
+                    self.ending = Some(Instant::now());
+                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                    return Fate::Close;
+                }
+                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
+                    Due::Head => return self.connection.end(Refusal::HeaderTimeout),
+                    Due::Write => return self.connection.end(Refusal::WriteTimeout),
+                    _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
+                        return self.connection.end(Refusal::WriteTimeout);
+                    }
+                    _ if self.ending.is_some() => {
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::Idle => {
+                        self.ending = Some(Instant::now());
+                        self.connection.closing.set(true);
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::At(next) => self.timer.as_mut().reset(next.into()),
+                },
+            }
+        }
+    }
+}
+
+/// What the connection's clock says.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Nothing yet; look again then.
+    At(Instant),
+    /// Idle for too long.
+    Idle,
+    /// A head is too long under way.
+    Head,
+    /// The client takes nothing of what is written.
+    Write,
+}
+
+impl Connection {
+    fn due(&self, now: Instant) -> Due {
+        let limits = &self.listener.limits;
+        if let Some(since) = self.link.pace.write_since() {
+            let deadline = since + limits.write_timeout;
+            return if deadline <= now { Due::Write } else { Due::At(deadline) };
+        }
+        if let Some(since) = self.link.pace.head_since() {
+            let deadline = since + limits.header_timeout;
+            return if deadline <= now { Due::Head } else { Due::At(deadline) };
+        }
+        if self.link.exchanges.get() > 0 {
+            return Due::At(now + shortest_timeout(limits));
+        }
+        let deadline = self.idle_since.get() + limits.idle_timeout;
+        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + shortest_timeout(limits))) }
+    }
+
+    /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
+    fn is_stuck(&self, ending: Instant) -> bool {
+        self.link.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout
+    }
+
+    #[cold]
+    fn end(&self, refusal: Refusal) -> Fate {
+        self.refuse(refusal);
+        Fate::End
+    }
+}
+
+/// How often the clock looks for what may have begun meanwhile.
+fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
+    limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
+}
+
+/// Whether the HTTP/2 library ended the connection because there was too much of something.
+fn is_flood(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+}

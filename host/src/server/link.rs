@@ -1,0 +1,75 @@
+//! What a connection and its byte stream tell each other: they live in one task, but hyper stands between them.
+//!
+//! It does not move bytes and decides nothing about a request.
+//!
+//! **Invariant:** bytes are held back only while the last request that was read asks for an upgrade and has no answer
+//! yet.
+
+use std::{
+    cell::{Cell, RefCell},
+    task::{Context, Waker},
+};
+
+use super::pace::Pace;
+
+/// The state that both sides see.
+#[derive(Debug, Default)]
+pub(super) struct Link {
+    /// Since when the client has kept the proxy waiting.
+    pub pace: Pace,
+    /// Exchanges under way.
+    pub exchanges: Cell<u32>,
+    hold: Cell<Hold>,
+    reader: RefCell<Option<Waker>>,
+}
+
+/// What becomes of the bytes behind a request for an upgrade.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// No such request.
+    #[default]
+    None,
+    /// They wait for its answer.
+    Waiting,
+    /// There was no upgrade: they are HTTP.
+    Released,
+}
+
+impl Link {
+    /// A request for an upgrade was read.
+    pub(super) fn hold(&self) {
+        self.hold.set(Hold::Waiting);
+    }
+
+    /// Whether bytes are held back.
+    pub(super) fn is_holding(&self) -> bool {
+        self.hold.get() == Hold::Waiting
+    }
+
+    /// The request for an upgrade was answered without one.
+    pub(super) fn release(&self) {
+        self.hold.set(Hold::Released);
+        self.wake_reader();
+    }
+
+    /// Whether the bytes behind the request may go on; says so once.
+    pub(super) fn take_released(&self) -> bool {
+        let released = self.hold.get() == Hold::Released;
+        if released {
+            self.hold.set(Hold::None);
+        }
+        released
+    }
+
+    /// The reader waits for something that does not come from the socket.
+    pub(super) fn park_reader(&self, cx: &Context<'_>) {
+        *self.reader.borrow_mut() = Some(cx.waker().clone());
+    }
+
+    /// Has the reader look again.
+    pub(super) fn wake_reader(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
