@@ -201,6 +201,14 @@ pub struct ListenerLimits {
     pub max_streams: u32,
     /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 200.
     pub max_resets: usize,
+    /// `http1_buffer`: bytes read and written ahead on an HTTP/1 connection, beyond a request head. Default 64 KiB.
+    pub http1_buffer: usize,
+    /// `http2_stream_window`: unread body bytes of one HTTP/2 request. Default 256 KiB.
+    pub http2_stream_window: u32,
+    /// `http2_connection_window`: unread body bytes of all requests of an HTTP/2 connection. Default 1 MiB.
+    pub http2_connection_window: u32,
+    /// `http2_send_buffer`: response bytes handed to one HTTP/2 stream that its client has not taken. Default 32 KiB.
+    pub http2_send_buffer: usize,
 }
 
 /// `[filters.NAME]`

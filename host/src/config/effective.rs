@@ -91,6 +91,10 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "max_connections": limits.max_connections,
         "max_streams": limits.max_streams,
         "max_resets": limits.max_resets,
+        "http1_buffer": size_text(limits.http1_buffer as u64),
+        "http2_stream_window": size_text(limits.http2_stream_window.into()),
+        "http2_connection_window": size_text(limits.http2_connection_window.into()),
+        "http2_send_buffer": size_text(limits.http2_send_buffer as u64),
     })
 }
 

@@ -11,23 +11,33 @@ use metrics::Counter;
 /// [`ErrorKind`] instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// A request head took longer than `header_timeout`.
+    /// A request head, or a PROXY protocol header, took longer than `header_timeout`.
     HeaderTimeout,
+    /// A TLS handshake took longer than `header_timeout`.
+    HandshakeTimeout,
+    /// A connection had no request for `idle_timeout`.
+    IdleTimeout,
     /// A client took nothing for `write_timeout`.
     WriteTimeout,
     /// `max_connections` are open.
     MaxConnections,
     /// The HTTP/2 library ended a connection because of what the client sent too much of.
     Http2Flood,
+    /// The HTTP/2 library ended a connection because of what the client did against the protocol, its windows included.
+    Http2Error,
 }
 
 impl Refusal {
-    fn as_str(self) -> &'static str {
+    /// Its name in metrics and logs.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::HeaderTimeout => "header-timeout",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::IdleTimeout => "idle-timeout",
             Self::WriteTimeout => "write-timeout",
             Self::MaxConnections => "max-connections",
             Self::Http2Flood => "http2-flood",
+            Self::Http2Error => "http2-error",
         }
     }
 }

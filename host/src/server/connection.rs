@@ -34,10 +34,10 @@ use super::{
     link::Link,
     parser_answer::{Answering, is_bare},
     preface::Beginning,
-    proxy_protocol::{self, Announced},
+    proxy_protocol::{self, Announced, ProxyError},
     room::Place,
     stall::Streams,
-    tls::{Alpn, Tls},
+    tls::{Alpn, HandshakeError, Tls},
     tunnel::Tunnel,
 };
 use crate::{
@@ -54,10 +54,6 @@ const DRAIN_GRACE: Duration = Duration::from_millis(1000);
 /// For how long and how much is read of a request that nobody wants any more, after its answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 1024 * 1024;
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Response data that waits for a stream's client, beyond what was read at once.
-const SEND_BUFFER: usize = 32 * 1024;
 /// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
@@ -122,7 +118,7 @@ impl Connection {
     #[cold]
     fn refuse(&self, refusal: Refusal) {
         observe::count_refusal(refusal);
-        tracing::debug!(listener = &*self.listener.name, client = %self.client, reason = ?refusal, "connection ended");
+        tracing::debug!(listener = &*self.listener.name, client = %self.client, reason = refusal.as_str(), "connection ended");
     }
 
     async fn respond(
@@ -195,6 +191,9 @@ async fn announced(
         Ok(announced) => Some(announced.unwrap_or(peers)),
         Err(error) => {
             observe::count_proxy_protocol_error();
+            if matches!(error, ProxyError::Late) {
+                observe::count_refusal(Refusal::HeaderTimeout);
+            }
             tracing::debug!(listener = &*listener.name, peer = %peers.client, %error, "connection refused");
             None
         }
@@ -280,6 +279,9 @@ async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) ->
         }
         Err(error) => {
             connection.worker.metrics.handshake_failures.increment(1);
+            if matches!(error, HandshakeError::Slow) {
+                observe::count_refusal(Refusal::HandshakeTimeout);
+            }
             let listener = &*connection.listener.name;
             tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
             None
@@ -299,6 +301,7 @@ async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watc
     let mut served = conn::http1::Builder::new()
         .max_headers(limits.max_headers)
         .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.http1_buffer.max(limits.max_header_bytes))
         .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
     let ended = drive(&connection, Pin::new(&mut served), closing, |connection, served| {
         if connection.closing.replace(true) {
@@ -333,12 +336,12 @@ async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watc
     let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
     let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(limits.http2_connection_window)
         .max_concurrent_streams(limits.max_streams)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
         .max_local_error_reset_streams(limits.max_resets)
-        .max_send_buf_size(SEND_BUFFER)
+        .max_send_buf_size(limits.http2_send_buffer)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
     let mut served = pin!(served);

@@ -59,7 +59,7 @@ async fn run(stream: impl Future<Output = ()>, write_timeout: Duration) {
     let mut watch = Watch { write_timeout, since: None, deadline: MovingDeadline::default() };
     if poll_fn(|cx| watch.poll(stream.as_mut(), cx)).await == End::Stalled {
         observe::count_refusal(Refusal::WriteTimeout);
-        tracing::debug!("stream reset: the client took nothing more of its response");
+        tracing::debug!(reason = Refusal::WriteTimeout.as_str(), "stream reset");
     }
 }
 

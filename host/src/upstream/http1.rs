@@ -124,6 +124,7 @@ impl Pool {
             taken.sender.record.begin(&request);
             let mut error = match taken.sender.requests.try_send_request(request).await {
                 Ok(response) => {
+                    taken.sender.record.end();
                     let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }

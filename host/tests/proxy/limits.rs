@@ -193,6 +193,7 @@ async fn streams_beyond_the_limit_wait_or_are_refused() {
     let origin = Origin::http(Protocol::Http1, |_| async { Response::new(full("ok")) }).await;
     let proxy = limited("max_streams = 2", origin.address);
     let client = Client::to(&proxy, Protocol::Http2).await;
+    assert_eq!(client.get("/").await.text(), "ok", "with it come the proxy's settings");
     let asking = (0..20).map(|_| {
         let client = client.clone();
         tokio::spawn(async move { client.get("/").await.text().to_owned() })

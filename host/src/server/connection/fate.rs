@@ -59,8 +59,8 @@ where
         match fate.await {
             Err(result) => {
                 if let Err(error) = result {
-                    if is_flood(&error) {
-                        connection.refuse(Refusal::Http2Flood);
+                    if let Some(refusal) = refusal(&error) {
+                        connection.refuse(refusal);
                     }
                     tracing::debug!(client = %connection.client, %error, "connection ended");
                 }
@@ -104,6 +104,7 @@ impl Fates<'_> {
                         return Fate::Close;
                     }
                     Due::Idle => {
+                        self.connection.refuse(Refusal::IdleTimeout);
                         self.ending = Some(Instant::now());
                         self.connection.closing.set(true);
                         self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
@@ -164,8 +165,12 @@ fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
     limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
 }
 
-/// Whether the HTTP/2 library ended the connection because there was too much of something.
-fn is_flood(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
+/// Whether the HTTP/2 library ended the connection: because there was too much of something, or for a fault.
+fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    match error.reason().filter(|_| error.is_library())? {
+        h2::Reason::NO_ERROR => None,
+        h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),
+        _ => Some(Refusal::Http2Error),
+    }
 }
