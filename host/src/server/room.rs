@@ -47,7 +47,12 @@ impl Room {
         observe::count_refusal(Refusal::MaxConnections);
         let name = listener.borrow().settings.name.clone();
         let reason = Refusal::MaxConnections.as_str();
-        tracing::debug!(listener = &*name, reason, open = self.open.get(), "no more connections are accepted until one ends");
+        tracing::debug!(
+            listener = &*name,
+            reason,
+            open = self.open.get(),
+            "no more connections are accepted until one ends"
+        );
         loop {
             tokio::select! {
                 () = self.freed.notified() => {}

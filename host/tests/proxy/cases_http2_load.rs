@@ -67,7 +67,7 @@ async fn case_31_a_window_that_drips_does_not_keep_a_stream() {
 }
 
 /// Resident memory of a process.
-fn resident_bytes(id: u32) -> usize {
+pub(crate) fn resident_bytes(id: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10

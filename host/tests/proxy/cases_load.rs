@@ -135,6 +135,27 @@ async fn case_43_slow_readers_are_cut_off_and_others_are_served() {
 }
 
 #[tokio::test]
+async fn case_43_idle_connections_cost_no_time() {
+    let origin = reading_origin().await;
+    let process = Process::run(&process_config(&origin)).await;
+    let mut idle = Vec::new();
+    for protocol in [Protocol::Http1, Protocol::Http2].repeat(250) {
+        let client = Client::connect(protocol, process.address()).await;
+        assert_eq!(client.get("/").await.status, 200);
+        idle.push(client);
+    }
+    let (before, mut ticks) = (cpu_ticks(process.id()), tokio::time::interval(Duration::from_millis(500)));
+    ticks.tick().await;
+    ticks.tick().await;
+    let busy = cpu_ticks(process.id()) - before;
+    assert!(busy <= 10, "{busy} of 50 ticks");
+    assert_eq!(Client::connect(Protocol::Http1, process.address()).await.get("/").await.status, 200);
+    for client in &idle {
+        assert_eq!(client.get("/").await.status, 200, "an idle one can still ask");
+    }
+}
+
+#[tokio::test]
 async fn case_44_connections_beyond_the_limit_wait_for_one_to_end() {
     let origin = reading_origin().await;
     let proxy = limited("max_connections = 3", origin.address);
@@ -160,13 +181,13 @@ async fn case_44_connections_beyond_the_limit_wait_for_one_to_end() {
 fn process_config(origin: &Origin) -> String {
     format!(
         "workers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\n[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n\
-         {ROUTE}{}",
+         {ROUTE}{}connect_timeout = \"20s\"\n",
         upstream("origin", Protocol::Http1, &[origin.address])
     )
 }
 
 /// CPU time of a process so far, in clock ticks.
-fn cpu_ticks(id: u32) -> u64 {
+pub(crate) fn cpu_ticks(id: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()

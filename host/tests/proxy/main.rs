@@ -5,6 +5,7 @@
 mod access_filter;
 mod bad_http2;
 mod basic_auth_filter;
+mod buffers;
 mod bundled;
 mod cases_chunks;
 mod cases_framing;
@@ -14,7 +15,9 @@ mod cases_http2_load;
 mod cases_load;
 mod cases_requests;
 mod cases_responses;
+mod cases_upstream_faults;
 mod cors_filter;
+mod cut_off;
 mod drain;
 mod examples;
 mod ext_authz_filter;
