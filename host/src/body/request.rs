@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -68,12 +69,12 @@ pub(crate) struct RequestSource {
 }
 
 impl RequestSource {
-    /// A body that comes from the client, within its listener's limits.
-    pub(crate) fn new(incoming: Incoming, limits: &ListenerLimits) -> Rc<Self> {
+    /// A body that comes from the client, within its listener's limits, of a request that came at `started`.
+    pub(crate) fn new(incoming: Incoming, limits: &ListenerLimits, started: Instant) -> Rc<Self> {
         let hint = incoming.size_hint();
         Rc::new(Self {
             ended: Cell::new(incoming.is_end_stream()),
-            wait: Some(Wait::new(limits)),
+            wait: Some(Wait::new(limits, started)),
             ..Self::empty(Some(incoming), hint, limits.max_body_bytes)
         })
     }

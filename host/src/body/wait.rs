@@ -26,10 +26,11 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    pub(super) fn new(limits: &ListenerLimits) -> Self {
+    /// Of a request that came at `started`.
+    pub(super) fn new(limits: &ListenerLimits, started: Instant) -> Self {
         Self {
             part: limits.body_timeout,
-            whole: Instant::now() + limits.request_timeout,
+            whole: started + limits.request_timeout,
             since: Cell::new(None),
             deadline: RefCell::default(),
             over: Cell::new(false),
