@@ -5,7 +5,7 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,21 +18,19 @@ use http::{
 use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
-    sync::watch,
-};
+use tokio::{net::TcpStream, sync::watch};
 
 mod fate;
+mod http1;
 
-use fate::{Ended, drive};
+use fate::{Fates, drive};
+use http1::http1;
 
 use super::{
     BoundListener, TlsSession, destination,
     guard::{Guard, Guarded},
     link::Link,
-    parser_answer::{Answering, is_bare},
+    parser_answer::is_bare,
     preface::Beginning,
     proxy_protocol::{self, Announced, ProxyError},
     room::Place,
@@ -51,9 +49,6 @@ use crate::{
 
 /// After the drain began, a connection gets this long to send the request that its end is announced on.
 const DRAIN_GRACE: Duration = Duration::from_millis(1000);
-/// For how long and how much is read of a request that nobody wants any more, after its answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: u64 = 1024 * 1024;
 /// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
@@ -243,7 +238,8 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let Some((stream, beginning, alpn)) = begun else { return };
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
         let io = Guarded::new(stream, beginning, None, connection.link.clone());
-        http2(connection, io, closing).await;
+        // Boxed: its state is large, and most connections are not of this kind.
+        Box::pin(http2(connection, io, closing)).await;
     } else {
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
         http1(connection, io, closing).await;
@@ -295,42 +291,6 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
-    let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
-    let mut served = conn::http1::Builder::new()
-        .max_headers(limits.max_headers)
-        .max_header_size(limits.max_header_bytes)
-        .max_buf_size(limits.http1_buffer.max(limits.max_header_bytes))
-        .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
-    let ended = drive(&connection, Pin::new(&mut served), closing, |connection, served| {
-        if connection.closing.replace(true) {
-            served.graceful_shutdown();
-        }
-    });
-    if ended.await == Ended::Cut {
-        return;
-    }
-    let io = served.into_parts().io.into_inner().into_inner();
-    let tunnel = connection.tunnel.take();
-    if let Some((tunnel, active)) = tunnel {
-        let (stream, early) = io.into_parts();
-        Box::pin(tunnel.run(stream, early, active)).await;
-    } else if io.has_unread() {
-        Box::pin(linger(io.into_parts().0)).await;
-    }
-}
-
-/// Reads on for a while behind the last response: closing at once would reset the connection, and the client could
-/// lose the response (RFC 9112 section 9.6).
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    let read = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    let _ = tokio::time::timeout(LINGER, read).await;
-}
-
 async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
@@ -344,8 +304,9 @@ async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watc
         .max_send_buf_size(limits.http2_send_buffer)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
-    let mut served = pin!(served);
-    drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;
+    let (timer, mut served) = (pin!(Fates::timer(&connection)), pin!(served));
+    let mut fates = Fates::new(&connection, closing, timer);
+    drive(&mut fates, served.as_mut(), |_, served| served.graceful_shutdown()).await;
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ mod proxy_protocol;
 mod rate_limit_filter;
 mod reload;
 mod reload_faults;
+mod rests;
 mod routes;
 mod stale;
 mod streaming;

@@ -17,9 +17,14 @@ use tokio::{sync::watch, time::Sleep};
 use super::{Connection, DRAIN_GRACE};
 use crate::{config, observe::Refusal, server::aside::Aside};
 
+/// For how long a connection has no request before it rests: shorter pauses are not worth another parser.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
 /// What is to become of a connection, seen from beside it.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It needs no parser until its client sends something.
+    Rest,
     /// The next response announces the end; a second time, its grace is over.
     Close,
     /// It ends now.
@@ -33,22 +38,21 @@ pub(super) enum Ended {
     ByItself,
     /// In the middle, by its clock: nothing more may be said on it.
     Cut,
+    /// Not at all: it rests.
+    Rests,
 }
 
-/// Serves until the connection ends, its time is up, or the drain ends it. `close` is called once when the drain begins
-/// and once more when its grace is over.
+/// Serves until the connection ends or rests, its time is up, or the drain ends it. `close` is called once when the drain
+/// begins and once more when its grace is over.
 pub(super) async fn drive<C>(
-    connection: &Connection,
+    fates: &mut Fates<'_>,
     mut served: Pin<&mut C>,
-    closing: watch::Receiver<bool>,
     close: impl Fn(&Connection, Pin<&mut C>),
 ) -> Ended
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let limits = &connection.listener.limits;
-    let timer = pin!(tokio::time::sleep(shortest_timeout(limits)));
-    let mut fates = Fates { connection, closing, timer, ending: None };
+    let connection = fates.connection;
     let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
     loop {
         let mut fate = pin!(fates.next());
@@ -67,6 +71,7 @@ where
                 return Ended::ByItself;
             }
             Ok(Fate::End) => return Ended::Cut,
+            Ok(Fate::Rest) => return Ended::Rests,
             Ok(Fate::Close) => close(connection, served.as_mut()),
         }
         aside.ring();
@@ -74,17 +79,39 @@ where
 }
 
 /// The fates of one connection: its timer, and the drain.
-struct Fates<'a> {
+pub(super) struct Fates<'a> {
     connection: &'a Connection,
     closing: watch::Receiver<bool>,
     timer: Pin<&'a mut Sleep>,
     /// Since when it is to end.
     ending: Option<Instant>,
+    rests: bool,
 }
 
-impl Fates<'_> {
+impl<'a> Fates<'a> {
+    /// The timer of a connection that begins.
+    pub(super) fn timer(connection: &Connection) -> Sleep {
+        tokio::time::sleep(first_look(connection))
+    }
+
+    pub(super) fn new(connection: &'a Connection, closing: watch::Receiver<bool>, timer: Pin<&'a mut Sleep>) -> Self {
+        Self { connection, closing, timer, ending: None, rests: false }
+    }
+
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// It rests no more.
+    pub(super) fn wake(&mut self) {
+        self.rests = false;
+        if self.ending.is_none() {
+            self.timer.as_mut().reset((Instant::now() + first_look(self.connection)).into());
+        }
+    }
+
     /// The next one.
-    async fn next(&mut self) -> Fate {
+    pub(super) async fn next(&mut self) -> Fate {
         loop {
             tokio::select! {
                 biased;
@@ -93,7 +120,7 @@ impl Fates<'_> {
                     self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
                     return Fate::Close;
                 }
-                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
+                () = self.timer.as_mut() => match self.connection.due(Instant::now(), self.rests) {
                     Due::Head => return self.connection.end(Refusal::HeaderTimeout),
                     Due::Write => return self.connection.end(Refusal::WriteTimeout),
                     _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
@@ -110,6 +137,11 @@ impl Fates<'_> {
                         self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
                         return Fate::Close;
                     }
+                    Due::Rest => {
+                        self.rests = true;
+                        self.timer.as_mut().reset(Instant::now().into());
+                        return Fate::Rest;
+                    }
                     Due::At(next) => self.timer.as_mut().reset(next.into()),
                 },
             }
@@ -122,6 +154,8 @@ impl Fates<'_> {
 enum Due {
     /// Nothing yet; look again then.
     At(Instant),
+    /// Idle for long enough to rest.
+    Rest,
     /// Idle for too long.
     Idle,
     /// A head is too long under way.
@@ -131,7 +165,7 @@ enum Due {
 }
 
 impl Connection {
-    fn due(&self, now: Instant) -> Due {
+    fn due(&self, now: Instant, rests: bool) -> Due {
         let limits = &self.listener.limits;
         if let Some(since) = self.link.pace.write_since() {
             let deadline = since + limits.write_timeout;
@@ -145,7 +179,14 @@ impl Connection {
             return Due::At(now + shortest_timeout(limits));
         }
         let deadline = self.idle_since.get() + limits.idle_timeout;
-        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + shortest_timeout(limits))) }
+        let rest = self.idle_since.get() + REST_AFTER;
+        match (self.link.may_rest(), rests) {
+            _ if deadline <= now => Due::Idle,
+            (true, false) if rest <= now => Due::Rest,
+            (true, false) => Due::At(deadline.min(rest).min(now + shortest_timeout(limits))),
+            (false, _) => Due::At(deadline.min(now + shortest_timeout(limits))),
+            (true, true) => Due::At(deadline),
+        }
     }
 
     /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
@@ -158,6 +199,11 @@ impl Connection {
         self.refuse(refusal);
         Fate::End
     }
+}
+
+/// When the clock looks at a connection that begins, or wakes.
+fn first_look(connection: &Connection) -> Duration {
+    shortest_timeout(&connection.listener.limits).min(REST_AFTER)
 }
 
 /// How often the clock looks for what may have begun meanwhile.
