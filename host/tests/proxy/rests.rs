@@ -2,19 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::ClientConfig;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
 
 use crate::{
     cases_http2_load::resident_bytes,
     limits::{limited, reading_origin, refused},
     support::{
-        Client, Process, Protocol, Proxy, ROUTE, Wire, full, post, soon,
+        Client, Origin, Process, Protocol, ROUTE, Wire, full, post, soon,
         tls::{Authority, client_config, handshake},
         upstream,
     },
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+const MANY: usize = 400;
 
 /// Until every connection that is idle rests.
 async fn idle() {
@@ -73,36 +80,55 @@ async fn a_rest_ends_with_the_idle_timeout_or_with_the_client() {
 }
 
 #[tokio::test]
-async fn a_tls_connection_that_rested_serves_what_comes_next() {
+async fn tls_connections_that_rest_cost_little_and_serve_what_comes_next() {
     let (origin, authority, folder) = (reading_origin().await, Authority::new(), tempfile::tempdir().unwrap());
-    authority.issue(&["proxy.test"]).write(folder.path(), "server");
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let proxy = Proxy::start(&format!(
-        "[[listeners]]\nname = \"https\"\nlisten = \"127.0.0.1:0\"\n\
-         tls = {{ certificate = \"{}\", private_key = \"{}\" }}\n{ROUTE}{}",
-        path("server.pem"),
-        path("server.key"),
-        upstream("origin", Protocol::Http1, &[origin.address])
-    ));
+    let process = Process::run(&process_config(&tls(&authority, folder.path()), &origin)).await;
     let client = Arc::new(client_config(&authority, None));
-    let mut stream = handshake(&client, "proxy.test", proxy.address()).await.unwrap();
-    for _ in 0..2 {
-        stream.write_all(GET.as_bytes()).await.unwrap();
-        let (mut answer, mut part) = (Vec::new(), [0; 1024]);
-        while !answer.ends_with(b"Ok(0)") {
-            let read = soon("an answer", stream.read(&mut part)).await.unwrap();
-            assert_ne!(read, 0);
-            answer.extend_from_slice(&part[..read]);
-        }
-        idle().await;
+    drop(shaken(&client, &process, MANY / 4).await);
+    let before = resident_bytes(process.id());
+    let mut streams = shaken(&client, &process, MANY).await;
+    idle().await;
+    let each = resident_bytes(process.id()).saturating_sub(before) / MANY;
+    println!("{each} bytes each");
+    assert!(each < 20 << 10, "{each} bytes");
+    for stream in &mut streams {
+        ask(stream).await;
     }
 }
 
-fn process_config(origin: std::net::SocketAddr) -> String {
+/// TLS connections with a request behind them.
+async fn shaken(client: &Arc<ClientConfig>, process: &Process, count: usize) -> Vec<TlsStream<TcpStream>> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let mut stream = handshake(client, "proxy.test", process.address()).await.unwrap();
+        ask(&mut stream).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+async fn ask(stream: &mut TlsStream<TcpStream>) {
+    stream.write_all(GET.as_bytes()).await.unwrap();
+    let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+    while !answer.ends_with(b"Ok(0)") {
+        let read = soon("an answer", stream.read(&mut part)).await.unwrap();
+        assert_ne!(read, 0);
+        answer.extend_from_slice(&part[..read]);
+    }
+}
+
+/// TLS for `proxy.test` from files in a folder.
+fn tls(authority: &Authority, folder: &std::path::Path) -> String {
+    authority.issue(&["proxy.test"]).write(folder, "server");
+    let path = |name: &str| folder.join(name).display().to_string();
+    format!("tls = {{ certificate = \"{}\", private_key = \"{}\" }}", path("server.pem"), path("server.key"))
+}
+
+fn process_config(keys: &str, origin: &Origin) -> String {
     format!(
         "workers = 1\n[admin]\nlisten = \"127.0.0.1:0\"\n[[listeners]]\nname = \"http\"\nlisten = \"127.0.0.1:0\"\n\
-         {ROUTE}{}",
-        upstream("origin", Protocol::Http1, &[origin])
+         {keys}\n{ROUTE}{}",
+        upstream("origin", Protocol::Http1, &[origin.address])
     )
 }
 
@@ -120,15 +146,14 @@ async fn asked(process: &Process, count: usize) -> Vec<Wire> {
 
 #[tokio::test]
 async fn resting_connections_cost_little_and_do_not_hold_up_a_drain() {
-    const MANY: usize = 400;
     let origin = reading_origin().await;
-    let process = Process::run(&process_config(origin.address)).await;
+    let process = Process::run(&process_config("", &origin)).await;
     drop(asked(&process, MANY / 4).await);
     let before = resident_bytes(process.id());
     let mut wires = asked(&process, MANY).await;
     idle().await;
     let each = resident_bytes(process.id()).saturating_sub(before) / MANY;
-    assert!(each < 10 << 10, "{each} bytes");
+    assert!(each < 8 << 10, "{each} bytes");
     println!("{each} bytes each");
     process.signal("TERM");
     for wire in &mut wires {
