@@ -83,7 +83,7 @@ impl Outcome {
 
     /// Whether the request was refused, one way or the other.
     pub(crate) fn is_refusal(self) -> bool {
-        self == Self::Status(400) || self.is_protocol_error()
+        matches!(self, Self::Status(400 | 405)) || self.is_protocol_error()
     }
 }
 
@@ -130,9 +130,12 @@ impl Frames {
     /// What becomes of `stream`; 0 waits for the end of the connection.
     pub(crate) async fn outcome(&mut self, stream: u32) -> Outcome {
         const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+        // A literal with Huffman coding, as `h2` writes it.
+        const NOT_ALLOWED: &[u8] = b"\x48\x83\x68\x0d\xff";
         let code = |payload: &[u8], at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
         while let Some((kind, on, payload)) = self.next().await {
             match kind {
+                HEADERS if on == stream && payload.starts_with(NOT_ALLOWED) => return Outcome::Status(405),
                 HEADERS if on == stream => {
                     let indexed = payload.first().and_then(|byte| INDEXED.get(usize::from(byte.wrapping_sub(0x88))));
                     return Outcome::Status(indexed.copied().unwrap_or(0));
