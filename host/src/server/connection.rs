@@ -321,6 +321,6 @@ mod tests {
     #[test]
     fn an_idle_connection_keeps_little() {
         let sizes = (size(serve), size_of::<Connection>());
-        assert!(sizes.0 <= 4096 && sizes.1 <= 512, "{sizes:?}");
+        assert!(sizes.0 <= 2048 && sizes.1 <= 512, "{sizes:?}");
     }
 }

@@ -191,7 +191,7 @@ impl Connection {
 
     /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
     fn is_stuck(&self, ending: Instant) -> bool {
-        self.link.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout
+        self.link.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout + DRAIN_GRACE
     }
 
     #[cold]

@@ -54,10 +54,16 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: Guarded<Transport>
         match ended {
             Ended::Cut => return,
             Ended::ByItself => return behind(&connection, io).await,
-            Ended::Rests if !parts.read_buf.is_empty() || !rest(&mut fates, &mut io).await => return,
-            Ended::Rests => {}
+            Ended::Rests if is_blank(&parts.read_buf) && rest(&mut fates, &mut io).await => {}
+            Ended::Rests => return,
         }
     }
+}
+
+/// Whether the parser leaves nothing but empty lines, which mean nothing before a request (RFC 9112 section 2.2). Anything
+/// else would be a head under way.
+fn is_blank(unparsed: &[u8]) -> bool {
+    unparsed.iter().all(|byte| b"\r\n".contains(byte))
 }
 
 /// Waits until the client sends something; false when it is time to end instead, which the client is told.
