@@ -7,6 +7,7 @@
 mod permission;
 mod request;
 mod response;
+mod wait;
 
 pub(crate) use permission::Permission;
 pub(crate) use request::{BodyFailure, RequestBody, RequestSource};

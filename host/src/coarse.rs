@@ -72,6 +72,50 @@ impl Drop for CoarseSleep {
     }
 }
 
+/// A timer for a deadline that moves on time and again. Setting it anew each time would cost more than waking up once too
+/// early: it stays as it is until it goes off.
+#[derive(Debug, Default)]
+pub(crate) struct MovingDeadline(Option<Timer>);
+
+#[derive(Debug)]
+enum Timer {
+    Coarse(CoarseSleep),
+    Exact(Pin<Box<tokio::time::Sleep>>),
+}
+
+impl Timer {
+    fn until(deadline: Instant, now: Instant) -> Self {
+        if deadline.saturating_duration_since(now) < FAR {
+            return Self::Exact(Box::pin(tokio::time::sleep_until(deadline.into())));
+        }
+        Self::Coarse(CoarseSleep::until(deadline))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Coarse(sleep) => Pin::new(sleep).poll(cx),
+            Self::Exact(sleep) => sleep.as_mut().poll(cx),
+        }
+    }
+}
+
+impl MovingDeadline {
+    /// Ready when `deadline`, which is never earlier than the one before, has passed.
+    pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            if deadline <= now {
+                return Poll::Ready(());
+            }
+            let timer = self.0.get_or_insert_with(|| Timer::until(deadline, now));
+            if timer.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.0 = None;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{

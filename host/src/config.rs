@@ -219,6 +219,26 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// `idle_timeout`: a kept-alive connection between requests. Default 75 s.
     pub idle_timeout: Duration,
+    /// `body_timeout`: until the next part of a request body, before there is a response. Default 30 s.
+    pub body_timeout: Duration,
+    /// `request_timeout`: until the end of a request body, before there is a response. Default 1 h.
+    pub request_timeout: Duration,
+    /// `write_timeout`: until the client takes the next part of a response. Default 60 s.
+    pub write_timeout: Duration,
+    /// `max_connections`: open at a time, over all workers. Default 10,000.
+    pub max_connections: usize,
+    /// `max_streams`: requests under way on one HTTP/2 connection. Default 100.
+    pub max_streams: u32,
+    /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 200.
+    pub max_resets: usize,
+    /// `http1_buffer`: bytes read and written ahead on an HTTP/1 connection, beyond a request head. Default 64 KiB.
+    pub http1_buffer: usize,
+    /// `http2_stream_window`: unread body bytes of one HTTP/2 request. Default 256 KiB.
+    pub http2_stream_window: u32,
+    /// `http2_connection_window`: unread body bytes of all requests of an HTTP/2 connection. Default 1 MiB.
+    pub http2_connection_window: u32,
+    /// `http2_send_buffer`: response bytes handed to one HTTP/2 stream that its client has not taken. Default 32 KiB.
+    pub http2_send_buffer: usize,
 }
 
 /// `[filters.NAME]`

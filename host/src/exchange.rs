@@ -41,7 +41,8 @@ pub use crate::server::{Peer, TlsSession};
 
 use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
-    config::ForwardedHeaders,
+    config::{ForwardedHeaders, ListenerLimits},
+    observe,
     server::Connection,
     worker::Route,
 };
@@ -65,7 +66,7 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
         return refuse(connection, (&head.method, protocol), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
     };
     let wishes = wishes.granted(&route.upgrades, !incoming.is_end_stream());
-    let body = request_body(incoming, connection.listener.limits.max_body_bytes);
+    let body = request_body(incoming, &connection.listener.limits, started);
     let filters = route.filters.len();
     let end = Box::new(Completion {
         info: (filters > 0).then(|| Box::new(info(connection, &route, &generation, protocol, started, &head))),
@@ -91,14 +92,18 @@ pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -
 }
 
 /// The request's body, unless it has none or announces more than it may have.
-fn request_body(incoming: Incoming, max_bytes: Option<u64>) -> Result<Option<Rc<RequestSource>>, ErrorKind> {
+fn request_body(
+    incoming: Incoming,
+    limits: &ListenerLimits,
+    started: Instant,
+) -> Result<Option<Rc<RequestSource>>, ErrorKind> {
     if incoming.is_end_stream() {
         return Ok(None);
     }
-    if max_bytes.is_some_and(|max_bytes| incoming.size_hint().lower() > max_bytes) {
+    if limits.max_body_bytes.is_some_and(|max_bytes| incoming.size_hint().lower() > max_bytes) {
         return Err(ErrorKind::BodyTooLarge);
     }
-    Ok(Some(RequestSource::new(incoming, max_bytes)))
+    Ok(Some(RequestSource::new(incoming, limits, started)))
 }
 
 /// The answer to a request whose head cannot be accepted.
@@ -136,6 +141,7 @@ pub(crate) fn refused(connection: &Connection, kind: ErrorKind, status: StatusCo
     let mut response = refusal::response(kind);
     *response.status_mut() = status;
     connection.worker.metrics.unrouted(response.status());
+    observe::count_error(kind);
     tracing::debug!(listener = &*connection.listener.name, client = %connection.client, error = %kind, "request refused");
     response
 }

@@ -5,6 +5,7 @@
 mod json_line;
 mod logging;
 mod recorder;
+mod refusals;
 
 use std::cell::RefCell;
 
@@ -18,6 +19,7 @@ pub use logging::{LogFormat, init as init_logging};
 pub(crate) use recorder::{
     count_ambiguous_request, count_lookup, count_proxy_protocol_error, count_reload, recorder, set_generation,
 };
+pub(crate) use refusals::{Refusal, count_error, count_refusal};
 
 use crate::exchange::Summary;
 

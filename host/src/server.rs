@@ -18,10 +18,13 @@ mod connection;
 mod destination;
 mod guard;
 mod link;
+mod pace;
 mod parser_answer;
 mod preface;
 mod proxy_protocol;
+mod room;
 mod session;
+pub(crate) mod stall;
 mod tls;
 mod tunnel;
 
@@ -31,6 +34,7 @@ pub(crate) use tls::{Material, Tls, Trust};
 pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
+use room::Room;
 
 /// Connections that may wait to be accepted, per socket.
 const BACKLOG: i32 = 4096;
@@ -117,7 +121,13 @@ pub(crate) fn listen(
 ) -> (ListenerTask, JoinHandle<()>) {
     let (listener, current) = watch::channel(listener);
     let (stop, stopped) = watch::channel(false);
-    let acceptor = Acceptor { worker: worker.clone(), listener: current, stopped, closing: watch::channel(false).0 };
+    let acceptor = Acceptor {
+        worker: worker.clone(),
+        listener: current,
+        stopped,
+        closing: watch::channel(false).0,
+        room: Rc::default(),
+    };
     let handle = tokio::task::spawn_local(async move {
         match TcpListener::from_std(socket) {
             Ok(socket) => acceptor.run(socket).await,
@@ -133,6 +143,7 @@ struct Acceptor {
     stopped: watch::Receiver<bool>,
     /// Tells the listener's connections to end after their exchanges.
     closing: watch::Sender<bool>,
+    room: Rc<Room>,
 }
 
 impl Acceptor {
@@ -148,18 +159,24 @@ impl Acceptor {
                     announced = true;
                     self.closing.send_replace(true);
                 }
-                accepted = socket.accept() => self.accepted(accepted).await,
+                accepted = self.accept(&socket) => self.accepted(accepted).await,
             }
         }
         self.closing.send_replace(true);
         self.accept_queue(&socket).await;
     }
 
+    /// The next connection, once there is room for it.
+    async fn accept(&self, socket: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+        self.room.wait(self.listener.clone(), self.worker.workers).await;
+        socket.accept().await
+    }
+
     async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
         match accepted {
-            Ok((stream, client)) => {
+            Ok(accepted) => {
                 let listener = self.listener.borrow().clone();
-                connection::spawn(&self.worker, &listener, stream, client, self.closing.subscribe());
+                connection::spawn(&self.worker, &listener, accepted, self.room.take(), self.closing.subscribe());
             }
             Err(error) if is_exhausted(&error) => {
                 self.worker.metrics.accept_errors.increment(1);

@@ -38,6 +38,17 @@ macro_rules! either {
     };
 }
 
+impl Transport {
+    /// Ready when the socket has something to read, or has failed.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let socket = match self {
+            Self::Clear(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        socket.poll_read_ready(cx).map(|_readable_or_failed| ())
+    }
+}
+
 // A clear connection is to pay nothing.
 const _: () = assert!(size_of::<Transport>() <= size_of::<TcpStream>() + size_of::<usize>());
 

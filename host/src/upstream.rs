@@ -28,7 +28,7 @@ pub(crate) use list::EndpointList;
 pub(crate) use tls::{Connector, Material};
 
 use crate::{
-    body::{BodyFailure, RequestBody, RequestSource},
+    body::{RequestBody, RequestSource},
     config,
     observe::UpstreamMetrics,
 };
@@ -165,8 +165,7 @@ fn is_invalid(error: &hyper::Error) -> bool {
 /// What a failure of a connection means for the exchange on it.
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
-        Some(BodyFailure::TooLarge) => ErrorKind::BodyTooLarge,
-        Some(BodyFailure::ClientAbort | BodyFailure::Superseded) => ErrorKind::ClientAbort,
+        Some(failure) => failure.kind(),
         None if error.is_parse() || is_invalid(error) || is_http2_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }

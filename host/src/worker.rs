@@ -16,7 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
-    coarse, config,
+    allocator, coarse, config,
     drain::Draining,
     observe::{RouteMetrics, WorkerMetrics},
     random::Random,
@@ -32,6 +32,8 @@ pub(crate) use report::{EndpointReport, Reports, WorkerReport};
 
 /// How often idle connections are looked through and counts are handed on.
 const TICK: Duration = Duration::from_secs(1);
+/// The allocator keeps what is freed for some time before it gives it back.
+const GIVES_BACK: u32 = 3;
 
 /// What a worker is given.
 #[derive(Debug)]
@@ -51,11 +53,14 @@ pub(crate) struct Worker {
     pub metrics: WorkerMetrics,
     /// Tells a shutdown to every connection.
     pub drain: Draining,
-    workers: usize,
+    /// How many workers there are.
+    pub workers: usize,
     generation: RefCell<Rc<Generation>>,
     endpoints: RefCell<FxHashMap<EndpointKey, Rc<Endpoint>>>,
     destinations: RefCell<FxHashMap<Arc<str>, Rc<Destinations>>>,
     connections: Cell<usize>,
+    /// In how many ticks yet freed memory goes back to the system.
+    gives_back: Cell<u32>,
 }
 
 /// One configuration generation as a worker uses it.
@@ -144,6 +149,7 @@ impl Worker {
             endpoints: RefCell::default(),
             destinations: RefCell::default(),
             connections: Cell::new(0),
+            gives_back: Cell::new(0),
         });
         worker.adopt(snapshot);
         worker
@@ -249,7 +255,16 @@ impl Worker {
         destinations
     }
 
+    /// Connections rest and have freed memory: it goes back to the system within the next ticks.
+    pub(crate) fn note_rest(&self) {
+        self.gives_back.set(GIVES_BACK);
+    }
+
     fn tick(&self, reports: &Reports) {
+        if let Some(left) = self.gives_back.get().checked_sub(1) {
+            self.gives_back.set(left);
+            allocator::give_back();
+        }
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
         self.destinations.borrow().values().for_each(|destinations| destinations.close_idle());

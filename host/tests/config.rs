@@ -63,7 +63,12 @@ fn the_smallest_configuration_gets_every_default() {
     let shown = config::effective(&config);
     assert_eq!(shown["drain_timeout"], "30s");
     assert_eq!(shown["admin"]["listen"], "127.0.0.1:9901");
-    let limits = json!({"max_header_bytes": "64KiB", "max_headers": 100, "max_body_bytes": null, "header_timeout": "10s", "idle_timeout": "75s"});
+    let limits = json!({
+        "max_header_bytes": "64KiB", "max_headers": 100, "max_body_bytes": null, "header_timeout": "10s", "idle_timeout": "75s",
+        "body_timeout": "30s", "request_timeout": "1h", "write_timeout": "1m", "max_connections": 10_000,
+        "max_streams": 100, "max_resets": 200, "http1_buffer": "64KiB", "http2_stream_window": "256KiB",
+        "http2_connection_window": "1MiB", "http2_send_buffer": "32KiB"
+    });
     assert_eq!(shown["listeners"][0]["limits"], limits);
     assert_eq!(shown["routes"], json!([]));
     assert!(config.workers >= 1);

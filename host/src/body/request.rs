@@ -6,16 +6,17 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use meshup_abi::BodyError;
+use meshup_abi::{BodyError, ErrorKind};
 
-use super::Permission;
-use crate::exchange::clean_trailers;
+use super::{Permission, wait::Wait};
+use crate::{config::ListenerLimits, exchange::clean_trailers};
 
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,9 +27,23 @@ pub(crate) enum BodyFailure {
     /// More than the listener's `max_body_bytes`.
     #[error("the request body exceeds its limit")]
     TooLarge,
+    /// It stopped arriving, or took too long.
+    #[error("the request body stopped arriving")]
+    Stalled,
     /// A newer attempt took the body over.
     #[error("the attempt was given up")]
     Superseded,
+}
+
+impl BodyFailure {
+    /// What it means for the exchange.
+    pub(crate) fn kind(self) -> ErrorKind {
+        match self {
+            Self::TooLarge => ErrorKind::BodyTooLarge,
+            Self::Stalled => ErrorKind::BodyTimeout,
+            Self::ClientAbort | Self::Superseded => ErrorKind::ClientAbort,
+        }
+    }
 }
 
 /// The client's side of a request body: shared by the attempts that send it.
@@ -49,13 +64,19 @@ pub(crate) struct RequestSource {
     /// The attempt that waits for more.
     waiting: RefCell<Option<Waker>>,
     hint: SizeHint,
+    /// None for what does not come from a client.
+    wait: Option<Wait>,
 }
 
 impl RequestSource {
-    /// A body that comes from the client; at most `max_bytes` of it.
-    pub(crate) fn new(incoming: Incoming, max_bytes: Option<u64>) -> Rc<Self> {
+    /// A body that comes from the client, within its listener's limits, of a request that came at `started`.
+    pub(crate) fn new(incoming: Incoming, limits: &ListenerLimits, started: Instant) -> Rc<Self> {
         let hint = incoming.size_hint();
-        Rc::new(Self { ended: Cell::new(incoming.is_end_stream()), ..Self::empty(Some(incoming), hint, max_bytes) })
+        Rc::new(Self {
+            ended: Cell::new(incoming.is_end_stream()),
+            wait: Some(Wait::new(limits, started)),
+            ..Self::empty(Some(incoming), hint, limits.max_body_bytes)
+        })
     }
 
     /// A body that a filter wrote.
@@ -83,6 +104,7 @@ impl RequestSource {
             attempt: Cell::new(0),
             waiting: RefCell::default(),
             hint,
+            wait: None,
         }
     }
 
@@ -94,6 +116,13 @@ impl RequestSource {
     /// Whether the client sent all of it.
     pub(crate) fn ended(&self) -> bool {
         self.ended.get()
+    }
+
+    /// What is left of the body may take its time: the client is being answered.
+    pub(crate) fn response_began(&self) {
+        if let Some(wait) = &self.wait {
+            wait.end();
+        }
     }
 
     /// Why reading from the client stopped, if it did.
@@ -193,7 +222,11 @@ impl RequestSource {
         let mut incoming = self.incoming.borrow_mut();
         let Some(body) = incoming.as_mut() else { return Poll::Ready(None) };
         loop {
-            let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else { return self.poll_wait(cx) };
+            if let Some(wait) = &self.wait {
+                wait.arrived();
+            }
+            let frame = match frame {
                 None => {
                     self.ended.set(true);
                     *incoming = None;
@@ -209,6 +242,12 @@ impl RequestSource {
                 Err(frame) => *self.trailers.borrow_mut() = frame.into_trailers().ok().map(clean_trailers),
             }
         }
+    }
+
+    /// Nothing came: for how long yet?
+    fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailure>>> {
+        let Some(wait) = &self.wait else { return Poll::Pending };
+        wait.poll(cx).map(|()| Some(Err(self.fail(BodyFailure::Stalled))))
     }
 
     fn count(&self, data: Bytes) -> Result<Bytes, BodyFailure> {

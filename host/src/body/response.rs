@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::{
     exchange::{Completion, clean_trailers},
-    server::{ActiveExchange, Tunnel},
+    server::{ActiveExchange, Tunnel, stall, stall::Act},
     upstream::Lease,
 };
 
@@ -259,12 +259,14 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseFailure>>> {
         let Poll::Ready(frame) = self.source.poll_frame(cx) else {
+            stall::note(Act::Waited);
             let Some(deadline) = &mut self.deadline else { return Poll::Pending };
             ready!(deadline.as_mut().poll(cx));
             self.source = ResponseSource::Empty;
             self.end(Outcome::Timeout);
             return Poll::Ready(Some(Err(ResponseFailure::Timeout)));
         };
+        stall::note(Act::Gave);
         match frame {
             Some(Ok(frame)) => {
                 self.note(&frame);

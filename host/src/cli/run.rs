@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{RunProxy, notify::ServiceManager};
@@ -22,9 +23,17 @@ const ECHO: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &RunProxy) -> anyhow::Result<ExitCode> {
     init_logging(LogFormat::detect());
+    raise_descriptor_limit();
     let source = Source::File(args.file.config.clone());
     let cache_dir = args.cache_dir.clone().or_else(default_cache_dir);
     serve(Options { source, cache_dir, compiler: Compiler::this_program(), watch_files: true }, |_| Ok(()))
+}
+
+/// As many descriptors as the process may have at all: shells and containers often begin with 1,024, and an exchange takes
+/// two. Where the system refuses, fewer connections are taken.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Serves until SIGTERM or SIGINT, then drains; a second one ends the process at once. `started` is called when the

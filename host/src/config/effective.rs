@@ -100,6 +100,16 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "max_body_bytes": limits.max_body_bytes.map(size_text),
         "header_timeout": duration_text(limits.header_timeout),
         "idle_timeout": duration_text(limits.idle_timeout),
+        "body_timeout": duration_text(limits.body_timeout),
+        "request_timeout": duration_text(limits.request_timeout),
+        "write_timeout": duration_text(limits.write_timeout),
+        "max_connections": limits.max_connections,
+        "max_streams": limits.max_streams,
+        "max_resets": limits.max_resets,
+        "http1_buffer": size_text(limits.http1_buffer as u64),
+        "http2_stream_window": size_text(limits.http2_stream_window.into()),
+        "http2_connection_window": size_text(limits.http2_connection_window.into()),
+        "http2_send_buffer": size_text(limits.http2_send_buffer as u64),
     })
 }
 

@@ -17,6 +17,12 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 /// Below this hyper's HTTP/1 parser has no room for its own buffer.
 const MIN_HEADER_BYTES: u64 = 8 * KIB;
+/// The HTTP/1 library takes no less.
+const MIN_BUFFER: u64 = 8 * KIB;
+/// HTTP/2 begins with about as much and cannot take it back (RFC 9113 section 6.9.2).
+const MIN_CONNECTION_WINDOW: u64 = 64 * KIB;
+/// HTTP/2 has windows up to 2 GiB - 1 (RFC 9113 section 6.9.1).
+const MAX_WINDOW: u64 = 1024 * MIB;
 
 /// `[admin]`, and where its address stands.
 pub(super) fn admin(root: &Table<'_>) -> (Admin, Location) {
@@ -121,13 +127,30 @@ fn limits(listener: &Table<'_>) -> ListenerLimits {
     let Some(table) = table else { return ListenerLimits::default() };
     let default = ListenerLimits::default();
     let max_header_bytes = table.read("max_header_bytes", |value| size_in_memory(value, MIN_HEADER_BYTES..=16 * MIB));
-    let max_headers = table.read("max_headers", |value| count(value, 1..=4096));
+    let number = |key, max| table.read(key, |value| count(value, 1..=max));
+    let max_headers = number("max_headers", 4096);
+    let bytes = |key, allowed| table.read(key, |value| size_in_memory(value, allowed));
+    let window = |key, allowed, default| bytes(key, allowed).map_or(default, |bytes| bytes as u32);
     ListenerLimits {
         max_header_bytes: max_header_bytes.unwrap_or(default.max_header_bytes),
         max_headers: max_headers.unwrap_or(default.max_headers),
         max_body_bytes: table.read("max_body_bytes", |value| size(value, 0..=i64::MAX.unsigned_abs())),
         header_timeout: table.read("header_timeout", duration).unwrap_or(default.header_timeout),
         idle_timeout: table.read("idle_timeout", duration).unwrap_or(default.idle_timeout),
+        body_timeout: table.read("body_timeout", duration).unwrap_or(default.body_timeout),
+        request_timeout: table.read("request_timeout", duration).unwrap_or(default.request_timeout),
+        write_timeout: table.read("write_timeout", duration).unwrap_or(default.write_timeout),
+        max_connections: number("max_connections", 1_000_000).unwrap_or(default.max_connections),
+        max_streams: number("max_streams", 10_000).map_or(default.max_streams, |streams| streams as u32),
+        max_resets: number("max_resets", 1_000_000).unwrap_or(default.max_resets),
+        http1_buffer: bytes("http1_buffer", MIN_BUFFER..=16 * MIB).unwrap_or(default.http1_buffer),
+        http2_stream_window: window("http2_stream_window", MIN_BUFFER..=MAX_WINDOW, default.http2_stream_window),
+        http2_connection_window: window(
+            "http2_connection_window",
+            MIN_CONNECTION_WINDOW..=MAX_WINDOW,
+            default.http2_connection_window,
+        ),
+        http2_send_buffer: bytes("http2_send_buffer", MIN_BUFFER..=16 * MIB).unwrap_or(default.http2_send_buffer),
     }
 }
 
@@ -139,6 +162,16 @@ impl Default for ListenerLimits {
             max_body_bytes: None,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(3600),
+            write_timeout: Duration::from_secs(60),
+            max_connections: 10_000,
+            max_streams: 100,
+            max_resets: 200,
+            http1_buffer: 64 * 1024,
+            http2_stream_window: 256 * 1024,
+            http2_connection_window: 1024 * 1024,
+            http2_send_buffer: 32 * 1024,
         }
     }
 }

@@ -16,8 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, Entry},
+    HeaderValue, Method, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, Entry},
     request, response,
 };
 use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
@@ -35,6 +35,7 @@ use crate::{
     body::{RequestSource, ResponseBody, ResponseSource},
     coarse::{CoarseSleep, FAR},
     config::{OnError, Via},
+    observe,
     server::Connection,
     upstream::Upstream,
     wasm::{Fault, Ticket, WorkerFilter},
@@ -269,6 +270,12 @@ impl Exchange {
             self.switch();
         }
         self.end.status = Some(self.reply.head.status);
+        if let Some(kind) = self.reply.error {
+            self.note_error(kind);
+        }
+        if let Some(request) = &self.end.request {
+            request.response_began();
+        }
         if self.head_only || has_no_body(self.reply.head.status) {
             self.reply.drop_body();
         }
@@ -278,6 +285,16 @@ impl Exchange {
         let timer = self.deadline.filter(|_| !self.expired && !self.reply.source.is_empty());
         let timer = timer.map(|deadline| Box::pin(tokio::time::sleep_until(deadline.into())));
         Response::from_parts(self.reply.head, ResponseBody::new(self.reply.source, timer, self.end))
+    }
+
+    /// The host made the response that the client gets.
+    #[cold]
+    fn note_error(&mut self, kind: ErrorKind) {
+        observe::count_error(kind);
+        tracing::debug!(route = &*self.end.route.name, error = %kind, "answered by the host");
+        if matches!(kind, ErrorKind::BodyTimeout | ErrorKind::BodyTooLarge) {
+            self.reply.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
     }
 
     /// The upstream switched protocols, unless a filter put a body in the place of its connection.

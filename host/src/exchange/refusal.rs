@@ -15,6 +15,7 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::BadRequest | ErrorKind::ClientAbort => StatusCode::BAD_REQUEST,
         ErrorKind::NoRoute => StatusCode::NOT_FOUND,
+        ErrorKind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::UriTooLong => StatusCode::URI_TOO_LONG,
         ErrorKind::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -44,6 +45,7 @@ fn explanation(kind: ErrorKind) -> &'static str {
         ErrorKind::ClientAbort => "the request body ended early",
         ErrorKind::NoRoute => "no route matches the request",
         ErrorKind::BadRequest => "the request is not valid",
+        ErrorKind::BodyTimeout => "the request body stopped arriving",
         ErrorKind::BodyTooLarge => "the request body is too large",
         ErrorKind::UriTooLong => "the request's target is too long",
         ErrorKind::HeadersTooLarge => "the request's headers are too large",

@@ -46,6 +46,7 @@ fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!("meshup_requests_total", "Requests, by route and by the status the client got");
     describe_counter!("meshup_requests_ambiguous_total", "Requests refused because of their framing");
+    describe_counter!("meshup_refusals_total", "Responses that the host made, and connections and streams it ended");
     describe_counter!("meshup_proxy_protocol_errors_total", "Connections closed for want of a PROXY protocol header");
     describe_counter!("meshup_requests_aborted_total", "Requests that did not end with a whole response");
     describe_histogram!("meshup_request_duration_seconds", Unit::Seconds, "From the request head to the last byte");

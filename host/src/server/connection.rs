@@ -4,12 +4,10 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    future::poll_fn,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -20,52 +18,42 @@ use http::{
 use http_body::Body;
 use hyper::{body::Incoming, server::conn, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::watch,
-    time::Sleep,
-};
+use tokio::{net::TcpStream, sync::watch};
+
+mod fate;
+mod http1;
+
+use fate::{Fates, drive};
+use http1::http1;
 
 use super::{
-    BoundListener, TlsSession,
-    aside::Aside,
-    destination,
+    BoundListener, TlsSession, destination,
     guard::{Guard, Guarded},
     link::Link,
-    parser_answer::{Answering, is_bare},
+    parser_answer::is_bare,
     preface::Beginning,
-    proxy_protocol::{self, Announced},
-    tls::{Alpn, Tls},
+    proxy_protocol::{self, Announced, ProxyError},
+    room::Place,
+    stall::Streams,
+    tls::{Alpn, HandshakeError, Tls},
     tunnel::Tunnel,
 };
 use crate::{
     body::ResponseBody,
     config::{self, ForwardedHeaders},
     exchange::{self, Forwarded},
-    local::LocalExecutor,
-    observe,
+    observe::{self, Refusal},
     transport::Transport,
     worker::{ConnectionCount, Worker},
 };
 
 /// After the drain began, a connection gets this long to send the request that its end is announced on.
 const DRAIN_GRACE: Duration = Duration::from_millis(1000);
-/// For how long and how much is read of a request that nobody wants any more, after its answer.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: u64 = 1024 * 1024;
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_STREAMS: u32 = 200;
+/// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
 /// HTTP/2 library answers with a bare 431.
 const READ_HEADS: usize = 2;
-/// Streams that a client reset before they were begun, and that it made the proxy reset: more are an attack
-/// (CVE-2023-44487, CVE-2025-8671).
-const MAX_PENDING_RESETS: usize = 20;
-const MAX_LOCAL_RESETS: usize = 200;
-/// Response bytes that wait for one stream's window.
-const MAX_SEND_BUFFER: usize = 128 * 1024;
 
 /// One client connection.
 #[derive(Debug)]
@@ -88,7 +76,14 @@ pub(crate) struct Connection {
     tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
+    _counted: Counted,
+}
+
+/// What a connection takes up for as long as it is there.
+#[derive(Debug)]
+struct Counted {
     _count: ConnectionCount,
+    _place: Place,
 }
 
 /// An exchange under way on a connection.
@@ -114,29 +109,11 @@ impl Drop for ActiveExchange {
     }
 }
 
-/// What the connection's clock says.
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    /// Nothing yet; look again then.
-    At(Instant),
-    /// Idle for too long.
-    Idle,
-    /// A head is too long under way.
-    Head,
-}
-
 impl Connection {
-    fn due(&self, now: Instant) -> Due {
-        let limits = &self.listener.limits;
-        if let Some(since) = self.link.head_since.get() {
-            let deadline = since + limits.header_timeout;
-            return if deadline <= now { Due::Head } else { Due::At(deadline) };
-        }
-        if self.link.exchanges.get() > 0 {
-            return Due::At(now + limits.idle_timeout.min(limits.header_timeout));
-        }
-        let deadline = self.idle_since.get() + limits.idle_timeout;
-        if deadline <= now { Due::Idle } else { Due::At(deadline.min(now + limits.header_timeout)) }
+    #[cold]
+    fn refuse(&self, refusal: Refusal) {
+        observe::count_refusal(refusal);
+        tracing::debug!(listener = &*self.listener.name, client = %self.client, reason = refusal.as_str(), "connection ended");
     }
 
     async fn respond(
@@ -169,25 +146,26 @@ impl Connection {
 pub(super) fn spawn(
     worker: &Rc<Worker>,
     listener: &BoundListener,
-    stream: TcpStream,
-    client: SocketAddr,
+    (stream, client): (TcpStream, SocketAddr),
+    place: Place,
     closing: watch::Receiver<bool>,
 ) {
     let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
     let destination = listener.settings.transparent.then(|| destination::original(&stream, local)).flatten();
     let peers = Announced { client, local: destination.unwrap_or(local) };
-    let (settings, tls, count) = (listener.settings.clone(), listener.tls.clone(), worker.count_connection());
+    let (settings, tls) = (listener.settings.clone(), listener.tls.clone());
+    let counted = Counted { _count: worker.count_connection(), _place: place };
     if settings.proxy_protocol {
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
             let mut stream = stream;
             if let Some(peers) = announced(&mut stream, peers, &settings, closing.clone()).await {
-                let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, count);
+                let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, counted);
                 serve(connection, stream, tls, closing).await;
             }
         });
     } else {
-        let connection = Connection::new(worker, settings, tls.is_some(), peers, destination, count);
+        let connection = Connection::new(worker, settings, tls.is_some(), peers, destination, counted);
         tokio::task::spawn_local(serve(connection, stream, tls, closing));
     }
 }
@@ -208,6 +186,9 @@ async fn announced(
         Ok(announced) => Some(announced.unwrap_or(peers)),
         Err(error) => {
             observe::count_proxy_protocol_error();
+            if matches!(error, ProxyError::Late) {
+                observe::count_refusal(Refusal::HeaderTimeout);
+            }
             tracing::debug!(listener = &*listener.name, peer = %peers.client, %error, "connection refused");
             None
         }
@@ -221,7 +202,7 @@ impl Connection {
         tls: bool,
         peers: Announced,
         destination: Option<SocketAddr>,
-        count: ConnectionCount,
+        counted: Counted,
     ) -> Rc<Self> {
         let client = SocketAddr::new(peers.client.ip().to_canonical(), peers.client.port());
         let address = HeaderValue::from_str(&client.ip().to_string());
@@ -243,7 +224,7 @@ impl Connection {
             link: Rc::default(),
             tunnel: RefCell::default(),
             answered_barely: Cell::new(false),
-            _count: count,
+            _counted: counted,
         })
     }
 }
@@ -257,7 +238,8 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let Some((stream, beginning, alpn)) = begun else { return };
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
         let io = Guarded::new(stream, beginning, None, connection.link.clone());
-        http2(connection, io, closing).await;
+        // Boxed: its state is large, and most connections are not of this kind.
+        Box::pin(http2(connection, io, closing)).await;
     } else {
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
         http1(connection, io, closing).await;
@@ -275,7 +257,13 @@ async fn begin(
         // Boxed: a handshake's state is large, and most of a connection's life comes after it.
         Some(tls) => Box::pin(handshake(connection, stream, tls)).await?,
     };
-    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await.ok()?;
+    let beginning = Beginning::read(&mut stream, &connection.listener.limits).await;
+    let beginning = beginning.inspect_err(|error| {
+        if error.kind() == std::io::ErrorKind::TimedOut {
+            connection.refuse(Refusal::HeaderTimeout);
+        }
+    });
+    let beginning = beginning.ok()?;
     (!beginning.is_empty()).then_some((stream, beginning, alpn))
 }
 
@@ -287,6 +275,9 @@ async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) ->
         }
         Err(error) => {
             connection.worker.metrics.handshake_failures.increment(1);
+            if matches!(error, HandshakeError::Slow) {
+                observe::count_refusal(Refusal::HandshakeTimeout);
+            }
             let listener = &*connection.listener.name;
             tracing::debug!(listener, client = %connection.client, %error, "TLS handshake failed");
             None
@@ -300,137 +291,36 @@ async fn grace_over(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-async fn http1(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
-    let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
-    let mut served = conn::http1::Builder::new()
-        .max_headers(limits.max_headers)
-        .max_header_size(limits.max_header_bytes)
-        .serve_connection(TokioIo::new(Answering::new(io, connection.clone())), service);
-    drive(&connection, Pin::new(&mut served), closing, |connection, served| {
-        if connection.closing.replace(true) {
-            served.graceful_shutdown();
-        }
-    })
-    .await;
-    let io = served.into_parts().io.into_inner().into_inner();
-    let tunnel = connection.tunnel.take();
-    if let Some((tunnel, active)) = tunnel {
-        let (stream, early) = io.into_parts();
-        Box::pin(tunnel.run(stream, early, active)).await;
-    } else if io.has_unread() {
-        Box::pin(linger(io.into_parts().0)).await;
-    }
-}
-
-/// Reads on for a while behind the last response: closing at once would reset the connection, and the client could
-/// lose the response (RFC 9112 section 9.6).
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    if tokio::io::AsyncWriteExt::shutdown(&mut stream).await.is_err() {
-        return;
-    }
-    let mut rest = tokio::io::AsyncReadExt::take(&mut stream, LINGER_BYTES);
-    let mut nowhere = tokio::io::sink();
-    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere)).await;
-}
-
 async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
-    let served = conn::http2::Builder::new(LocalExecutor)
+    let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(limits.http2_connection_window)
+        .max_concurrent_streams(limits.max_streams)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
-        .max_send_buf_size(MAX_SEND_BUFFER)
+        .max_local_error_reset_streams(limits.max_resets)
+        .max_send_buf_size(limits.http2_send_buffer)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
-    let mut served = pin!(served);
-    drive(&connection, served.as_mut(), closing, |_, served| served.graceful_shutdown()).await;
+    let (timer, mut served) = (pin!(Fates::timer(&connection)), pin!(served));
+    let mut fates = Fates::new(&connection, closing, timer);
+    drive(&mut fates, served.as_mut(), |_, served| served.graceful_shutdown()).await;
 }
 
-/// What is to become of a connection, seen from beside it.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    /// The next response announces the end; a second time, its grace is over.
-    Close,
-    /// It ends now.
-    End,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Serves until the connection ends, its time is up, or the drain ends it. `end` is called once when the drain begins
-/// and once more when its grace is over.
-async fn drive<C>(
-    connection: &Connection,
-    mut served: Pin<&mut C>,
-    closing: watch::Receiver<bool>,
-    end: impl Fn(&Connection, Pin<&mut C>),
-) where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let limits = &connection.listener.limits;
-    let timer = pin!(tokio::time::sleep(limits.header_timeout.min(limits.idle_timeout)));
-    let mut fates = Fates { connection, closing, timer, ending: false };
-    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
-    loop {
-        let mut fate = pin!(fates.next());
-        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Err(result)),
-            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
-        });
-        match fate.await {
-            Err(result) => {
-                if let Err(error) = result {
-                    tracing::debug!(client = %connection.client, %error, "connection ended");
-                }
-                return;
-            }
-            Ok(Fate::End) => return,
-            Ok(Fate::Close) => end(connection, served.as_mut()),
-        }
-        aside.ring();
+    /// The size of what an async function with these arguments returns.
+    fn size<A, B, C, D, F>(_function: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
     }
-}
 
-/// The fates of one connection: its timer, and the drain.
-struct Fates<'a> {
-    connection: &'a Connection,
-    closing: watch::Receiver<bool>,
-    timer: Pin<&'a mut Sleep>,
-    ending: bool,
-}
-
-impl Fates<'_> {
-    /// The next one.
-    async fn next(&mut self) -> Fate {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.closing.wait_for(|closing| *closing), if !self.ending => {
-                    self.ending = true;
-                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                    return Fate::Close;
-                }
-                () = self.timer.as_mut() => match self.connection.due(Instant::now()) {
-                    Due::Head => {
-                        tracing::debug!(client = %self.connection.client, "request head took too long");
-                        return Fate::End;
-                    }
-                    _ if self.ending => {
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::Idle => {
-                        self.ending = true;
-                        self.connection.closing.set(true);
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::At(next) => self.timer.as_mut().reset(next.into()),
-                },
-            }
-        }
+    #[test]
+    fn an_idle_connection_keeps_little() {
+        let sizes = (size(serve), size_of::<Connection>());
+        assert!(sizes.0 <= 2048 && sizes.1 <= 512, "{sizes:?}");
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{link::Link, preface::Beginning};
-use crate::observe;
+use crate::{observe, transport::Transport};
 
 /// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -329,8 +329,6 @@ pub(super) struct Guarded<S> {
     guard: Option<Guard>,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
-    /// Something was written since the last flush.
-    unflushed: bool,
     link: Rc<Link>,
     /// Bytes that the parser may not have yet.
     held: Vec<u8>,
@@ -345,7 +343,6 @@ impl<S> Guarded<S> {
             beginning: Some(Box::new(beginning)),
             guard,
             ended: false,
-            unflushed: false,
             link,
             held: Vec::new(),
             half_closed: None,
@@ -387,16 +384,20 @@ impl<S> Guarded<S> {
         let Some(guard) = &mut self.guard else { return };
         let Some(bytes) = buf.filled_mut().get_mut(before..) else { return };
         let allowed = guard.inspect(bytes);
-        match (guard.in_head(), self.link.head_since.get()) {
-            (true, None) => self.link.head_since.set(Some(Instant::now())),
-            (false, Some(_)) => self.link.head_since.set(None),
-            _ => {}
-        }
+        self.link.pace.head(guard.in_head());
+        self.link.between.set(guard.is_between_messages());
         if guard.state == State::Held {
             self.link.hold();
             self.held.splice(0..0, bytes.get(allowed..).unwrap_or_default().iter().copied());
             buf.set_filled(before + allowed);
         }
+    }
+}
+
+impl Guarded<Transport> {
+    /// Waits for something to read. Only for a stream that was read until there was nothing.
+    pub(super) async fn readable(&self) {
+        std::future::poll_fn(|cx| self.stream.poll_readable(cx)).await;
     }
 }
 
@@ -433,7 +434,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     /// that is written, or when the client takes nothing of it for too long.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let between = self.guard.as_ref().is_some_and(Guard::is_between_messages);
-        if !between || (self.link.exchanges.get() == 0 && !self.unflushed) {
+        if !between || (self.link.exchanges.get() == 0 && !self.link.unflushed.get()) {
             return Poll::Ready(Ok(()));
         }
         self.link.park_reader(cx);
@@ -483,24 +484,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.unflushed = true;
+        self.link.unflushed.set(true);
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if written.is_ready() {
             self.note_progress();
         }
-        written
+        self.link.pace.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if std::mem::replace(&mut self.unflushed, false) && self.half_closed.is_some() {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        ready!(self.link.pace.wrote(flushed))?;
+        if self.link.unflushed.replace(false) && self.half_closed.is_some() {
             self.link.wake_reader();
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.link.pace.wrote(closed)
     }
 
     fn poll_write_vectored(
@@ -508,12 +511,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.unflushed = true;
+        self.link.unflushed.set(true);
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         if written.is_ready() {
             self.note_progress();
         }
-        written
+        self.link.pace.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,16 +8,21 @@
 use std::{
     cell::{Cell, RefCell},
     task::{Context, Waker},
-    time::Instant,
 };
+
+use super::pace::Pace;
 
 /// The state that both sides see.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// Since when a request head has been under way.
-    pub head_since: Cell<Option<Instant>>,
+    /// Since when the client has kept the proxy waiting.
+    pub pace: Pace,
     /// Exchanges under way.
     pub exchanges: Cell<u32>,
+    /// The client has sent whole requests, and nothing since.
+    pub between: Cell<bool>,
+    /// Something was written since the last flush.
+    pub unflushed: Cell<bool>,
     hold: Cell<Hold>,
     reader: RefCell<Option<Waker>>,
 }
@@ -35,6 +40,11 @@ enum Hold {
 }
 
 impl Link {
+    /// Whether the parser can be done without until the client sends something.
+    pub(super) fn may_rest(&self) -> bool {
+        self.exchanges.get() == 0 && self.between.get() && !self.unflushed.get() && self.hold.get() == Hold::None
+    }
+
     /// A request for an upgrade was read.
     pub(super) fn hold(&self) {
         self.hold.set(Hold::Waiting);

@@ -17,14 +17,14 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Reads until the bytes differ from the preface or are all of it: the first within `idle_timeout`, the others
-    /// within `header_timeout` of them.
+    /// Reads until the bytes differ from the preface or are all of it: the first within `header_timeout`, the others
+    /// within the same of them.
     ///
     /// # Errors
     /// What the socket says, and the time-outs; the end of the stream is no error but a short beginning.
     pub(super) async fn read(stream: &mut Transport, limits: &ListenerLimits) -> io::Result<Self> {
         let mut beginning = Self { bytes: [0; PREFACE.len()], len: 0 };
-        timeout(limits.idle_timeout, beginning.more(stream)).await??;
+        timeout(limits.header_timeout, beginning.more(stream)).await??;
         timeout(limits.header_timeout, async {
             while beginning.may_be_http2() && beginning.len < PREFACE.len() && beginning.more(stream).await? {}
             Ok(beginning)

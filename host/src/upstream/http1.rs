@@ -23,6 +23,9 @@ use super::{
 };
 use crate::body::{RequestBody, RequestSource};
 
+/// What is read of a response at once, and the longest response head: all of it waits where a client is slow.
+const READ_BUFFER: usize = 32 * 1024;
+
 /// The connections of one worker to one endpoint.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -121,6 +124,7 @@ impl Pool {
             taken.sender.record.begin(&request);
             let mut error = match taken.sender.requests.try_send_request(request).await {
                 Ok(response) => {
+                    taken.sender.record.end();
                     let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }
@@ -178,7 +182,7 @@ impl Pool {
         let opened = async {
             let io = connect::connect(&self.key).await?;
             let io = Recorded::new(TokioIo::new(Interim::over(io.into_inner())), record.clone());
-            Builder::new().handshake(io).await.map_err(std::io::Error::other)
+            Builder::new().max_buf_size(READ_BUFFER).handshake(io).await.map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {
             busy.endpoint().note_failure(&error);

@@ -17,6 +17,8 @@ use crate::body::RequestBody;
 
 /// A longer head is not kept.
 const MAX_BYTES: usize = 64 * 1024;
+/// What a connection keeps for its next request.
+const KEPT_CAPACITY: usize = 4 * 1024;
 /// Fields of a head that is read again; the proxy has added some to the client's.
 const MAX_FIELDS: usize = 512;
 
@@ -56,6 +58,15 @@ impl Record {
     pub(super) fn request(&self) -> Option<Request<RequestBody>> {
         let written = self.written();
         if written.keeps { parse(&written.bytes) } else { None }
+    }
+
+    /// It was answered: a long one is not kept until the connection's next.
+    pub(super) fn end(&self) {
+        let mut written = self.written();
+        written.keeps = false;
+        if written.bytes.capacity() > KEPT_CAPACITY {
+            written.bytes = Vec::new();
+        }
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {

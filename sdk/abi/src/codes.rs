@@ -139,6 +139,8 @@ codes! {
         LimitExceeded = 15, "limit-exceeded";
         /// The request's target is longer than a whole head may be.
         UriTooLong = 16, "uri-too-long";
+        /// The request body stopped arriving.
+        BodyTimeout = 17, "body-timeout";
         /// The request is to go where its connection was meant to go, and that is not known or the proxy itself.
         NoDestination = 20, "no-destination";
     }

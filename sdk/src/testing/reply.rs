@@ -79,6 +79,7 @@ pub(super) fn error_response(kind: ErrorKind) -> Message {
         ErrorKind::Timeout | ErrorKind::PerTryTimeout => 504,
         ErrorKind::ClientAbort | ErrorKind::BadRequest => 400,
         ErrorKind::NoRoute => 404,
+        ErrorKind::BodyTimeout => 408,
         ErrorKind::BodyTooLarge => 413,
         ErrorKind::UriTooLong => 414,
         ErrorKind::HeadersTooLarge => 431,

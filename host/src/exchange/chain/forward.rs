@@ -13,7 +13,7 @@ use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
-    body::{RequestBody, ResponseSource},
+    body::{BodyFailure, RequestBody, ResponseSource},
     exchange::{answer::FetchRequest, head, head_fields::HeadFields, refusal, wishes::Wishes},
     upstream::{Answer, Lease},
 };
@@ -78,7 +78,9 @@ impl Exchange {
         let untouched = self.end.request.as_ref().is_some_and(|source| source.is_untouched());
         let body = match &self.end.request {
             None => RequestBody::Empty,
-            Some(source) if !source.replayable() => return Err(ErrorKind::ReplayLimit),
+            Some(source) if !source.replayable() => {
+                return Err(source.failure().map_or(ErrorKind::ReplayLimit, BodyFailure::kind));
+            }
             Some(source) => {
                 if may_run_again {
                     source.record(self.end.route.replay_limit);

@@ -121,6 +121,12 @@ impl Frames {
         }
     }
 
+    /// Waits for the proxy's settings.
+    pub(crate) async fn settled(&mut self) {
+        while self.next().await.is_some_and(|(kind, ..)| kind != SETTINGS) {}
+        self.send(frame(SETTINGS, 1, 0, &[])).await;
+    }
+
     /// What becomes of `stream`; 0 waits for the end of the connection.
     pub(crate) async fn outcome(&mut self, stream: u32) -> Outcome {
         const INDEXED: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];

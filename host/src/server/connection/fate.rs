@@ -1,0 +1,222 @@
+//! When a connection ends that would go on: its clock, and the drain.
+//!
+//! Who keeps the proxy waiting was noted by the byte stream (`pace.rs`); this looks at it now and then. It reads and
+//! writes nothing.
+//!
+//! **Invariant:** a connection with an exchange under way ends only for what its client does not do.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use tokio::{sync::watch, time::Sleep};
+
+use super::{Connection, DRAIN_GRACE};
+use crate::{config, observe::Refusal, server::aside::Aside};
+
+/// For how long a connection has no request before it rests: shorter pauses are not worth another parser.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
+/// What is to become of a connection, seen from beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It needs no parser until its client sends something.
+    Rest,
+    /// The next response announces the end; a second time, its grace is over.
+    Close,
+    /// It ends now.
+    End,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// What was to be said was said, or the peer is gone.
+    ByItself,
+    /// In the middle, by its clock: nothing more may be said on it.
+    Cut,
+    /// Not at all: it rests.
+    Rests,
+}
+
+/// Serves until the connection ends or rests, its time is up, or the drain ends it. `close` is called once when the drain
+/// begins and once more when its grace is over.
+pub(super) async fn drive<C>(
+    fates: &mut Fates<'_>,
+    mut served: Pin<&mut C>,
+    close: impl Fn(&Connection, Pin<&mut C>),
+) -> Ended
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    let connection = fates.connection;
+    let aside = poll_fn(|cx| Poll::Ready(Aside::new(cx.waker()))).await;
+    loop {
+        let mut fate = pin!(fates.next());
+        let fate = poll_fn(|cx| match served.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Err(result)),
+            Poll::Pending => aside.poll(fate.as_mut()).map(Ok),
+        });
+        match fate.await {
+            Err(result) => {
+                if let Err(error) = result {
+                    if let Some(refusal) = refusal(&error) {
+                        connection.refuse(refusal);
+                    }
+                    tracing::debug!(client = %connection.client, %error, "connection ended");
+                }
+                return Ended::ByItself;
+            }
+            Ok(Fate::End) => return Ended::Cut,
+            Ok(Fate::Rest) => return Ended::Rests,
+            Ok(Fate::Close) => close(connection, served.as_mut()),
+        }
+        aside.ring();
+    }
+}
+
+/// The fates of one connection: its timer, and the drain.
+pub(super) struct Fates<'a> {
+    connection: &'a Connection,
+    closing: watch::Receiver<bool>,
+    timer: Pin<&'a mut Sleep>,
+    /// Since when it is to end.
+    ending: Option<Instant>,
+    rests: bool,
+}
+
+impl<'a> Fates<'a> {
+    /// The timer of a connection that begins.
+    pub(super) fn timer(connection: &Connection) -> Sleep {
+        tokio::time::sleep(first_look(connection))
+    }
+
+    pub(super) fn new(connection: &'a Connection, closing: watch::Receiver<bool>, timer: Pin<&'a mut Sleep>) -> Self {
+        Self { connection, closing, timer, ending: None, rests: false }
+    }
+
+    pub(super) fn connection(&self) -> &'a Connection {
+        self.connection
+    }
+
+    /// It rests no more.
+    pub(super) fn wake(&mut self) {
+        self.rests = false;
+        if self.ending.is_none() {
+            self.timer.as_mut().reset((Instant::now() + first_look(self.connection)).into());
+        }
+    }
+
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Fate {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => {
+                    self.ending = Some(Instant::now());
+                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                    return Fate::Close;
+                }
+                () = self.timer.as_mut() => match self.connection.due(Instant::now(), self.rests) {
+                    Due::Head => return self.connection.end(Refusal::HeaderTimeout),
+                    Due::Write => return self.connection.end(Refusal::WriteTimeout),
+                    _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
+                        return self.connection.end(Refusal::WriteTimeout);
+                    }
+                    _ if self.ending.is_some() => {
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::Idle => {
+                        self.connection.refuse(Refusal::IdleTimeout);
+                        self.ending = Some(Instant::now());
+                        self.connection.closing.set(true);
+                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
+                        return Fate::Close;
+                    }
+                    Due::Rest => {
+                        self.rests = true;
+                        self.timer.as_mut().reset(Instant::now().into());
+                        return Fate::Rest;
+                    }
+                    Due::At(next) => self.timer.as_mut().reset(next.into()),
+                },
+            }
+        }
+    }
+}
+
+/// What the connection's clock says.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Nothing yet; look again then.
+    At(Instant),
+    /// Idle for long enough to rest.
+    Rest,
+    /// Idle for too long.
+    Idle,
+    /// A head is too long under way.
+    Head,
+    /// The client takes nothing of what is written.
+    Write,
+}
+
+impl Connection {
+    fn due(&self, now: Instant, rests: bool) -> Due {
+        let limits = &self.listener.limits;
+        if let Some(since) = self.link.pace.write_since() {
+            let deadline = since + limits.write_timeout;
+            return if deadline <= now { Due::Write } else { Due::At(deadline) };
+        }
+        if let Some(since) = self.link.pace.head_since() {
+            let deadline = since + limits.header_timeout;
+            return if deadline <= now { Due::Head } else { Due::At(deadline) };
+        }
+        if self.link.exchanges.get() > 0 {
+            return Due::At(now + shortest_timeout(limits));
+        }
+        let deadline = self.idle_since.get() + limits.idle_timeout;
+        let rest = self.idle_since.get() + REST_AFTER;
+        match (self.link.may_rest(), rests) {
+            _ if deadline <= now => Due::Idle,
+            (true, false) if rest <= now => Due::Rest,
+            (true, false) => Due::At(deadline.min(rest).min(now + shortest_timeout(limits))),
+            (false, _) => Due::At(deadline.min(now + shortest_timeout(limits))),
+            (true, true) => Due::At(deadline),
+        }
+    }
+
+    /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
+    fn is_stuck(&self, ending: Instant) -> bool {
+        self.link.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout + DRAIN_GRACE
+    }
+
+    #[cold]
+    fn end(&self, refusal: Refusal) -> Fate {
+        self.refuse(refusal);
+        Fate::End
+    }
+}
+
+/// When the clock looks at a connection that begins, or wakes.
+fn first_look(connection: &Connection) -> Duration {
+    shortest_timeout(&connection.listener.limits).min(REST_AFTER)
+}
+
+/// How often the clock looks for what may have begun meanwhile.
+fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
+    limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
+}
+
+/// Whether the HTTP/2 library ended the connection: because there was too much of something, or for a fault.
+fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    match error.reason().filter(|_| error.is_library())? {
+        h2::Reason::NO_ERROR => None,
+        h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),
+        _ => Some(Refusal::Http2Error),
+    }
+}

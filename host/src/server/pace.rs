@@ -1,0 +1,59 @@
+//! Since when a client has kept its connection waiting.
+//!
+//! The byte stream notes it, the connection's clock reads it; neither needs a timer of its own.
+
+use std::{cell::Cell, task::Poll, time::Instant};
+
+/// One connection's.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    head_since: Cell<Option<Instant>>,
+    write_since: Cell<Option<Instant>>,
+}
+
+impl Pace {
+    /// Since when a request head has been under way.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
+    }
+
+    /// Since when the client has taken nothing of what is to be written.
+    pub(super) fn write_since(&self) -> Option<Instant> {
+        self.write_since.get()
+    }
+
+    /// Notes after a read whether the stream stands within a head.
+    pub(super) fn head(&self, under_way: bool) {
+        note(&self.head_since, under_way);
+    }
+
+    /// Notes whether a write has to wait.
+    #[inline]
+    pub(super) fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
+        note(&self.write_since, outcome.is_pending());
+        outcome
+    }
+}
+
+#[inline]
+fn note(since: &Cell<Option<Instant>>, waiting: bool) {
+    if waiting != since.get().is_some() {
+        since.set(waiting.then(Instant::now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_progress_ends_a_wait() {
+        let pace = Pace::default();
+        assert!(pace.wrote(Poll::<()>::Pending).is_pending());
+        let since = pace.write_since();
+        assert!(since.is_some() && pace.wrote(Poll::<()>::Pending).is_pending());
+        assert_eq!(pace.write_since(), since);
+        assert!(pace.wrote(Poll::Ready(())).is_ready());
+        assert_eq!((pace.write_since(), pace.head_since()), (None, None));
+    }
+}

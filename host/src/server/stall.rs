@@ -1,0 +1,122 @@
+//! Streams of an HTTP/2 connection whose client takes nothing more: reset after a while.
+//!
+//! The HTTP/2 library polls a response body only when the client left room for it, so the body cannot have a timer for
+//! that. The task that sends it can: it sees whether the body's latest act was to hand something over.
+//!
+//! **Invariant:** only a stream whose body handed something over that is still not taken can time out here; one that waits
+//! for the upstream cannot.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    pin::{Pin, pin},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    coarse::MovingDeadline,
+    observe::{self, Refusal},
+};
+
+/// What a response body did last while its stream was polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// It was not asked.
+    Nothing,
+    /// It had nothing to give yet.
+    Waited,
+    /// It gave a part, or its end.
+    Gave,
+}
+
+thread_local! {
+    static LATEST: Cell<Act> = const { Cell::new(Act::Nothing) };
+}
+
+/// Notes what the body of the stream that is being polled did.
+#[inline]
+pub(crate) fn note(act: Act) {
+    LATEST.set(act);
+}
+
+/// Runs the streams of one connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Streams {
+    /// How long a client may leave what it was given.
+    pub(super) write_timeout: Duration,
+}
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
+    fn execute(&self, stream: F) {
+        tokio::task::spawn_local(run(stream, self.write_timeout));
+    }
+}
+
+/// Polls a stream to its end, or drops it, which resets it.
+async fn run(stream: impl Future<Output = ()>, write_timeout: Duration) {
+    let mut stream = pin!(stream);
+    let mut watch = Watch { write_timeout, since: None, deadline: MovingDeadline::default() };
+    if poll_fn(|cx| watch.poll(stream.as_mut(), cx)).await == End::Stalled {
+        observe::count_refusal(Refusal::WriteTimeout);
+        tracing::debug!(reason = Refusal::WriteTimeout.as_str(), "stream reset");
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    Stalled,
+}
+
+#[derive(Debug)]
+struct Watch {
+    write_timeout: Duration,
+    /// Since when the client has left what it was given.
+    since: Option<Instant>,
+    deadline: MovingDeadline,
+}
+
+impl Watch {
+    fn poll(&mut self, stream: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<End> {
+        note(Act::Nothing);
+        if stream.poll(cx).is_ready() {
+            return Poll::Ready(End::Done);
+        }
+        match LATEST.get() {
+            Act::Nothing => {}
+            Act::Waited => self.since = None,
+            Act::Gave => self.since = Some(Instant::now()),
+        }
+        let Some(since) = self.since else { return Poll::Pending };
+        self.deadline.poll(since + self.write_timeout, cx).map(|()| End::Stalled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream that does `acts`, one per poll, comes to when its client never takes anything.
+    fn end_of(acts: &[Act]) -> Poll<End> {
+        let mut watch = Watch { write_timeout: Duration::ZERO, since: None, deadline: MovingDeadline::default() };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut end = Poll::Pending;
+        for act in acts {
+            let mut stream = pin!(poll_fn(|_| {
+                note(*act);
+                Poll::<()>::Pending
+            }));
+            end = watch.poll(stream.as_mut(), &mut cx);
+        }
+        end
+    }
+
+    #[test]
+    fn only_what_was_given_and_not_taken_is_a_stall() {
+        assert_eq!(end_of(&[Act::Nothing, Act::Waited]), Poll::Pending);
+        assert_eq!(end_of(&[Act::Gave]), Poll::Ready(End::Stalled));
+        assert_eq!(end_of(&[Act::Gave, Act::Nothing]), Poll::Ready(End::Stalled));
+        assert_eq!(end_of(&[Act::Gave, Act::Waited, Act::Nothing]), Poll::Pending);
+    }
+}
