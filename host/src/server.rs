@@ -17,6 +17,7 @@ mod aside;
 mod connection;
 mod destination;
 mod guard;
+mod guarded;
 mod link;
 mod pace;
 mod parser_answer;

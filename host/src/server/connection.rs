@@ -28,7 +28,8 @@ use http1::http1;
 
 use super::{
     BoundListener, TlsSession, destination,
-    guard::{Guard, Guarded},
+    guard::Guard,
+    guarded::Guarded,
     link::Link,
     parser_answer::is_bare,
     preface::Beginning,

@@ -5,23 +5,11 @@
 //! byte on, with NUL, and ends the stream there: the parser then refuses the message by its own rules, answers 400 and
 //! closes.
 //!
+//! It reads and writes nothing: `guarded.rs` shows it what is read.
+//!
 //! **Invariant:** a byte is changed only in a message that must be refused, and from there on every byte is.
 
-use std::{
-    io,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, ready},
-    time::{Duration, Instant},
-};
-
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
-
-use super::{link::Link, preface::Beginning};
-use crate::{observe, transport::Transport};
+use crate::observe;
 
 /// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +86,7 @@ impl Guard {
     }
 
     /// Why the connection's last message was refused, if it was.
-    fn refused(&self) -> Option<Ambiguity> {
+    pub(super) fn refused(&self) -> Option<Ambiguity> {
         match self.state {
             State::Refused(why) => Some(why),
             _ => None,
@@ -106,28 +94,33 @@ impl Guard {
     }
 
     /// Whether the stream stands within a request head.
-    fn in_head(&self) -> bool {
+    pub(super) fn in_head(&self) -> bool {
         self.state == State::Fields || (self.state == State::Start && !self.line.is_empty())
     }
 
     /// The length of the request line that came last, or of what has come of it.
-    fn request_line(&self) -> usize {
+    pub(super) fn request_line(&self) -> usize {
         if self.state == State::Start { self.request_line.max(self.line.len()) } else { self.request_line }
     }
 
     /// Whether the stream stands between two messages.
-    fn is_between_messages(&self) -> bool {
+    pub(super) fn is_between_messages(&self) -> bool {
         matches!(self.state, State::Start | State::Held) && self.line.is_empty()
     }
 
+    /// Whether what follows belongs to HTTP only if an upgrade is refused.
+    pub(super) fn is_held(&self) -> bool {
+        self.state == State::Held
+    }
+
     /// The answer to the request for an upgrade was none: HTTP follows.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         self.state = State::Start;
     }
 
     /// Follows newly read bytes; overwrites what must not reach the parser. Says how many it may have now: what is
     /// behind a request for an upgrade waits.
-    fn inspect(&mut self, bytes: &mut [u8]) -> usize {
+    pub(super) fn inspect(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             if self.state == State::Held {
@@ -311,217 +304,6 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     };
     let size = std::str::from_utf8(size).ok().filter(|_| (1..=16).contains(&digits) && extension_ok)?;
     u64::from_str_radix(size, 16).ok()
-}
-
-/// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it.
-const ENDING: &[u8] = b"\0\r\n\r\n";
-
-/// How long a client that closed its side may take no byte of its answer before it is taken for gone.
-const HALF_CLOSED: Duration = Duration::from_secs(5);
-/// What is read ahead behind a request for an upgrade.
-const HELD: usize = 4096;
-
-/// A client's byte stream: what was read to learn its protocol, then the rest; guarded when it is HTTP/1.
-#[derive(Debug)]
-pub(super) struct Guarded<S> {
-    stream: S,
-    beginning: Option<Box<Beginning>>,
-    guard: Option<Guard>,
-    /// The parser got [`ENDING`]; nothing follows.
-    ended: bool,
-    link: Rc<Link>,
-    /// Bytes that the parser may not have yet.
-    held: Vec<u8>,
-    /// The client sends nothing more, but its exchange goes on: until when.
-    half_closed: Option<Pin<Box<Sleep>>>,
-}
-
-impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, beginning: Beginning, guard: Option<Guard>, link: Rc<Link>) -> Self {
-        Self {
-            stream,
-            beginning: Some(Box::new(beginning)),
-            guard,
-            ended: false,
-            link,
-            held: Vec::new(),
-            half_closed: None,
-        }
-    }
-
-    /// The stream and what was read of it but not handed on.
-    pub(super) fn into_parts(self) -> (S, Vec<u8>) {
-        (self.stream, self.held)
-    }
-
-    /// Whether the client may still be sending what nobody reads.
-    pub(super) fn has_unread(&self) -> bool {
-        self.half_closed.is_none() && self.guard.as_ref().is_some_and(|guard| !guard.is_between_messages())
-    }
-
-    /// Whether the guard refused a message.
-    fn is_refused(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.refused().is_some())
-    }
-
-    /// The length of the request line that came last, or of what has come of it.
-    pub(super) fn request_line(&self) -> usize {
-        self.guard.as_ref().map_or(0, Guard::request_line)
-    }
-
-    /// Whether what follows may not be handed on yet.
-    fn is_held(&mut self) -> bool {
-        let Some(guard) = self.guard.as_mut().filter(|guard| guard.state == State::Held) else { return false };
-        if self.link.take_released() {
-            guard.release();
-            return false;
-        }
-        true
-    }
-
-    /// Looks at what was read behind `before`; puts aside what has to wait.
-    fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        let Some(guard) = &mut self.guard else { return };
-        let Some(bytes) = buf.filled_mut().get_mut(before..) else { return };
-        let allowed = guard.inspect(bytes);
-        self.link.pace.head(guard.in_head());
-        self.link.between.set(guard.is_between_messages());
-        if guard.state == State::Held {
-            self.link.hold();
-            self.held.splice(0..0, bytes.get(allowed..).unwrap_or_default().iter().copied());
-            buf.set_filled(before + allowed);
-        }
-    }
-}
-
-impl Guarded<Transport> {
-    /// Waits for something to read. Only for a stream that was read until there was nothing.
-    pub(super) async fn readable(&self) {
-        std::future::poll_fn(|cx| self.stream.poll_readable(cx)).await;
-    }
-}
-
-impl<S: AsyncRead + Unpin> Guarded<S> {
-    /// Reads from what was put aside, or from the socket.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.held.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
-        }
-        let len = self.held.len().min(buf.remaining());
-        buf.put_slice(self.held.get(..len).unwrap_or_default());
-        self.held.drain(..len);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads a little ahead of the answer to a request for an upgrade, to see whether the client is still there.
-    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.park_reader(cx);
-        if !self.held.is_empty() {
-            return Poll::Pending;
-        }
-        self.held.resize(HELD, 0);
-        let mut ahead = ReadBuf::new(&mut self.held);
-        let read = Pin::new(&mut self.stream).poll_read(cx, &mut ahead);
-        let len = ahead.filled().len();
-        self.held.truncate(len);
-        match read {
-            Poll::Ready(Ok(())) if len > 0 => Poll::Pending,
-            read => read,
-        }
-    }
-
-    /// The client sends nothing more. While an exchange goes on it may still want its answer: the end is told once
-    /// that is written, or when the client takes nothing of it for too long.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let between = self.guard.as_ref().is_some_and(Guard::is_between_messages);
-        if !between || (self.link.exchanges.get() == 0 && !self.link.unflushed.get()) {
-            return Poll::Ready(Ok(()));
-        }
-        self.link.park_reader(cx);
-        let patience = self.half_closed.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSED)));
-        patience.as_mut().poll(cx).map(Ok)
-    }
-
-    /// The client took some of its answer.
-    fn note_progress(&mut self) {
-        if let Some(patience) = &mut self.half_closed {
-            patience.as_mut().reset((Instant::now() + HALF_CLOSED).into());
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.is_refused() {
-            if !self.ended && buf.remaining() >= ENDING.len() {
-                self.ended = true;
-                buf.put_slice(ENDING);
-            }
-            return Poll::Ready(Ok(()));
-        }
-        if self.half_closed.is_some() {
-            return self.poll_end(cx);
-        }
-        if self.is_held() {
-            return self.poll_held(cx);
-        }
-        let before = buf.filled().len();
-        match &self.beginning {
-            Some(beginning) if buf.remaining() >= beginning.bytes().len() => {
-                buf.put_slice(beginning.bytes());
-                self.beginning = None;
-            }
-            Some(_) => return Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
-            None => ready!(self.poll_bytes(cx, buf))?,
-        }
-        if buf.filled().len() == before {
-            return self.poll_end(cx);
-        }
-        self.inspect(buf, before);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.link.unflushed.set(true);
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.note_progress();
-        }
-        self.link.pace.wrote(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        ready!(self.link.pace.wrote(flushed))?;
-        if self.link.unflushed.replace(false) && self.half_closed.is_some() {
-            self.link.wake_reader();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.link.pace.wrote(closed)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.link.unflushed.set(true);
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if written.is_ready() {
-            self.note_progress();
-        }
-        self.link.pace.wrote(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use http_body::Body;
 use meshup_abi::ErrorKind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{connection::Connection, guard::Guarded};
+use super::{connection::Connection, guarded::Guarded};
 use crate::exchange;
 
 /// Whether a response could be taken for one that the parser made.

@@ -22,7 +22,7 @@ use super::{
     fate::{Ended, Fate, Fates, drive},
 };
 use crate::{
-    server::{guard::Guarded, parser_answer::Answering},
+    server::{guarded::Guarded, parser_answer::Answering},
     transport::Transport,
 };
 
