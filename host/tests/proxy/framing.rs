@@ -91,6 +91,7 @@ async fn an_idle_connection_ends_after_its_time() {
     wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(wire.message().await.unwrap().status(), 200);
     assert_eq!(wire.rest().await, b"");
+    let proxy = limited(&origin, "header_timeout = \"50ms\"");
     let mut wire = Wire::connect(proxy.address()).await;
     assert_eq!(wire.rest().await, b"", "one that never asks ends too");
 }
