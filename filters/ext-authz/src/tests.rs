@@ -294,15 +294,3 @@ fn refusals_name_the_key() {
         assert!(message.contains(expected), "{config}: {message}");
     }
 }
-
-#[test]
-fn the_examples_of_the_readme_are_accepted() {
-    let examples: Vec<_> = include_str!("../README.md").split("```toml\n").skip(1).collect();
-    assert!(!examples.is_empty());
-    for example in examples {
-        let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-        for (_, filter) in example["filters"].as_table().unwrap() {
-            tester(serde_json::to_value(&filter["config"]).unwrap()).configure().unwrap();
-        }
-    }
-}

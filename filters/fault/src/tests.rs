@@ -137,17 +137,3 @@ fn refusals_name_the_key() {
         assert!(message.contains(expected), "{config}: {message}");
     }
 }
-
-#[test]
-fn the_examples_of_the_readme_are_accepted() {
-    let examples = include_str!("../README.md").split("```toml\n").skip(1);
-    let configs: Vec<serde_json::Value> = examples
-        .flat_map(|example| {
-            let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-            let filters = example["filters"].as_table().unwrap().clone();
-            filters.into_iter().map(|(_, filter)| serde_json::to_value(&filter["config"]).unwrap())
-        })
-        .collect();
-    assert!(!configs.is_empty());
-    configs.into_iter().for_each(|config| tester(config).configure().unwrap());
-}

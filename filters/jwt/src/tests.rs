@@ -290,14 +290,3 @@ fn the_token_may_stand_in_another_header() {
     let done = tester.run(Request::get("/").with_header("x-token", vectors::ES256), |_| Response::new(200));
     assert_eq!((done.passed, done.sent[0].headers.len()), (true, 0));
 }
-
-#[test]
-fn the_examples_of_the_readme_are_accepted() {
-    let examples: Vec<_> = include_str!("../README.md").split("```toml\n").skip(1).collect();
-    assert_eq!(examples.len(), 2);
-    for example in examples {
-        let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-        let config = serde_json::to_value(&example["filters"]["jwt"]["config"]).unwrap();
-        testing::filter(jwt).config(config).configure().unwrap();
-    }
-}

@@ -215,12 +215,3 @@ fn refusals_name_the_key() {
         assert!(message.starts_with(expected), "{message}");
     }
 }
-
-#[test]
-fn the_example_of_the_readme_is_accepted() {
-    let (_, example) = include_str!("../README.md").split_once("```toml\n").unwrap();
-    let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-    for (_, filter) in example["filters"].as_table().unwrap().iter().filter(|(name, _)| *name != "keys") {
-        assert_eq!(tester(&filter["config"]).configure(), Ok(()));
-    }
-}

@@ -215,17 +215,3 @@ fn a_wrong_configuration_is_refused_by_its_key() {
         assert!(reason.starts_with(expected), "{reason}");
     }
 }
-
-#[test]
-fn the_examples_of_the_readme_are_accepted() {
-    let examples = include_str!("../README.md").split("```toml").skip(1);
-    let examples = examples.map(|rest| rest.split("```").next().unwrap());
-    let mut accepted = 0;
-    for file in examples.map(|text| toml::from_str::<toml::Table>(text).unwrap()) {
-        for (_, filter) in file["filters"].as_table().unwrap() {
-            assert_eq!(tester(&filter["config"]).configure(), Ok(()));
-            accepted += 1;
-        }
-    }
-    assert_eq!(accepted, 2);
-}

@@ -230,11 +230,3 @@ fn refusals_name_the_key() {
         assert!(message.contains(expected), "{message}");
     }
 }
-
-#[test]
-fn the_example_of_the_readme_is_accepted() {
-    let (_, example) = include_str!("../README.md").split_once("```toml\n").unwrap();
-    let example: toml::Table = toml::from_str(example.split_once("```").unwrap().0).unwrap();
-    let config = serde_json::to_value(&example["filters"]["telemetry"]["config"]).unwrap();
-    testing::filter(telemetry).config(config).configure().unwrap();
-}
