@@ -156,7 +156,7 @@ impl HeaderChanges {
     pub(super) fn apply(self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
         match self {
             Self::Own(changes) => changes.into_iter().for_each(|change| change.apply(headers, fields)),
-            Self::Known(changes) => changes.iter().for_each(|change| change.clone().apply(headers, fields)),
+            Self::Known(changes) => changes.iter().for_each(|change| change.apply_again(headers, fields)),
         }
     }
 }
@@ -174,34 +174,43 @@ pub(super) enum HeaderChange {
 impl HeaderChange {
     fn apply(self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
         match self {
-            Self::Set(name, value) => {
-                let at = fields.as_mut().map(|fields| fields.append(&name, &value));
-                let replaced = headers.insert(name, value).is_some();
-                if let (true, Some(fields), Some(at)) = (replaced, fields, at) {
-                    fields.replace_by(at);
-                }
-            }
-            Self::Append(name, value) => {
-                if let Some(fields) = fields {
-                    fields.append(&name, &value);
-                }
-                headers.append(name, value);
-            }
+            Self::Set(name, value) => set(&name, value, headers, fields),
+            Self::Append(name, value) => append(&name, value, headers, fields),
+            Self::Remove(_) | Self::Clear => self.apply_again(headers, fields),
+        }
+    }
+
+    /// The same, to be applied to other heads too.
+    fn apply_again(&self, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
+        match self {
+            Self::Set(name, value) => set(name, value.clone(), headers, fields),
+            Self::Append(name, value) => append(name, value.clone(), headers, fields),
             Self::Remove(name) => {
-                if let (Some(_), Some(fields)) = (headers.remove(&name), fields) {
-                    fields.remove(&name);
+                if let (Some(_), Some(fields)) = (headers.remove(name), fields) {
+                    fields.remove(name);
                 }
             }
             Self::Clear => {
-                clear(headers);
+                *headers = head::owned_by_host(headers);
                 *fields = None;
             }
         }
     }
 }
 
-fn clear(headers: &mut HeaderMap) {
-    *headers = head::owned_by_host(headers);
+fn set(name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
+    let at = fields.as_mut().map(|fields| fields.append(name, &value));
+    let replaced = headers.insert(name, value).is_some();
+    if let (true, Some(fields), Some(at)) = (replaced, fields, at) {
+        fields.replace_by(at);
+    }
+}
+
+fn append(name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap, fields: &mut Option<HeadFields>) {
+    if let Some(fields) = fields {
+        fields.append(name, &value);
+    }
+    headers.append(name, value);
 }
 
 /// Reads the answer to an event of `phase`.

@@ -40,6 +40,16 @@ async fn fed(protocol: Protocol) -> (Origin, mpsc::UnboundedReceiver<Feed>) {
     (origin.await, feed)
 }
 
+/// An origin that hands the bodies of its requests over and never answers.
+async fn silent(protocol: Protocol) -> (Origin, mpsc::UnboundedReceiver<Incoming>) {
+    let (bodies, body) = mpsc::unbounded_channel();
+    let origin = Origin::http(protocol, move |request: Request<Incoming>| {
+        bodies.send(request.into_body()).unwrap();
+        std::future::pending()
+    });
+    (origin.await, body)
+}
+
 async fn next(body: &mut Incoming) -> Option<Bytes> {
     loop {
         let piece = soon("a piece", body.frame()).await?.unwrap().into_data().unwrap();
@@ -100,12 +110,7 @@ async fn a_slow_reader_of_a_response_holds_up_its_origin() {
 async fn a_slow_reader_of_a_request_holds_up_its_client() {
     for client in Protocol::BOTH {
         for upstream in Protocol::BOTH {
-            let (bodies, mut body) = mpsc::unbounded_channel();
-            let origin = Origin::http(upstream, move |request: Request<Incoming>| {
-                bodies.send(request.into_body()).unwrap();
-                std::future::pending()
-            })
-            .await;
+            let (origin, mut body) = silent(upstream).await;
             let proxy = Proxy::before(&origin, upstream);
             let client_connection = Client::to(&proxy, client).await;
             let (feed, content) = channel();
@@ -158,12 +163,7 @@ async fn a_response_that_breaks_off_does_not_look_whole() {
 async fn a_request_that_breaks_off_does_not_look_whole() {
     for client in Protocol::BOTH {
         for upstream in Protocol::BOTH {
-            let (bodies, mut body) = mpsc::unbounded_channel();
-            let origin = Origin::http(upstream, move |request: Request<Incoming>| {
-                bodies.send(request.into_body()).unwrap();
-                std::future::pending()
-            })
-            .await;
+            let (origin, mut body) = silent(upstream).await;
             let proxy = Proxy::before(&origin, upstream);
             let connection = Client::to(&proxy, client).await;
             let (feed, content) = channel();
