@@ -43,6 +43,9 @@ mod forward;
 /// Guest calls that one filter may need for one exchange.
 const MAX_CALLS: u32 = 10_000;
 
+/// Guest calls of one filter for one exchange after which others get their turn, also where nothing was waited for.
+const CALLS_PER_TURN: u32 = 4;
+
 /// What one filter is doing in an exchange.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -321,7 +324,7 @@ impl Exchange {
             at -= 1;
             let (Some(filter), Some(slot)) = (filters.get(at), self.end.slots.0.get_mut(at)) else { return None };
             if let Some(headers) = slot.on_response.take() {
-                self.change_response(at, ResponseChanges { status: None, headers, body: None });
+                self.change_ahead(filter, at, headers);
                 continue;
             }
             if slot.state != State::Waiting {
@@ -361,7 +364,11 @@ impl Exchange {
     async fn step(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: Happening) -> Result<Step, Expired> {
         let mut happening = happening;
         loop {
-            let answer = match self.tell(filter, at, &happening) {
+            if self.had_its_turn(at) {
+                self.within(at, pin!(tokio::task::yield_now())).await?;
+            }
+            let told = self.tell(filter, at, &happening).and_then(|answer| self.fitting(filter, answer));
+            let answer = match told {
                 Ok(answer) => answer,
                 Err(fault) => return Ok(self.fault(filter, at, &fault)),
             };
@@ -394,10 +401,13 @@ impl Exchange {
                 }
                 Decision::Body { of_request, limit } => {
                     self.busy(at);
+                    // What does not fit the guest's memory could not be handed over.
+                    let limit = limit.min(filter.filter().spec().limits.memory_bytes);
                     Happening::Body(self.read_body(at, of_request, limit).await?)
                 }
-                Decision::Fetch(fetch) => {
+                Decision::Fetch(mut fetch) => {
                     self.busy(at);
+                    fetch.limit = fetch.limit.min(filter.filter().spec().limits.memory_bytes);
                     Happening::Fetched(self.fetch(at, *fetch).await?)
                 }
                 Decision::Sleep(duration) => {
@@ -408,6 +418,33 @@ impl Exchange {
             };
             if let Some(slot) = self.end.slots.0.get_mut(at) {
                 slot.state = State::Idle;
+            }
+        }
+    }
+
+    /// Whether filter `at` was called so often that others of this worker are to be let in between.
+    fn had_its_turn(&self, at: usize) -> bool {
+        let calls = self.end.slots.0.get(at).map_or(0, |slot| slot.calls);
+        calls > 0 && calls.is_multiple_of(CALLS_PER_TURN)
+    }
+
+    /// The answer, unless it would make more of a head than there may be.
+    fn fitting(&self, filter: &WorkerFilter, answer: Answer) -> Result<Answer, Fault> {
+        let fit = match &answer.verdict {
+            Decision::Pass(changes, _) | Decision::Run { changes, .. } => changes.headers.check_fit(&self.head.headers),
+            Decision::Deliver(changes) => changes.headers.check_fit(&self.reply.head.headers),
+            _ => Ok(()),
+        };
+        fit.map(|()| answer).map_err(|refused| filter.malformed(refused))
+    }
+
+    /// Makes the changes that filter `at` left behind for the response.
+    fn change_ahead(&mut self, filter: &WorkerFilter, at: usize, headers: HeaderChanges) {
+        match headers.check_fit(&self.reply.head.headers) {
+            Ok(()) => self.change_response(at, ResponseChanges { status: None, headers, body: None }),
+            Err(refused) => {
+                let fault = filter.malformed(refused);
+                _ = self.fault(filter, at, &fault);
             }
         }
     }

@@ -7,6 +7,7 @@ use std::{
     fs::File,
     io::Read,
     num::NonZero,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,6 +15,8 @@ use std::{
     },
     thread,
 };
+
+use rustix::fs::OFlags;
 
 use crate::{
     config::{Diagnostic, Filter, Location, ModuleSource},
@@ -101,9 +104,14 @@ fn unknown_builtin(name: &str) -> Problem {
     Problem { message: format!("there is no bundled filter {name:?}"), help: Some(help) }
 }
 
-/// One byte more than a module may have shows that it is too large.
+/// One byte more than a module may have shows that it is too large. A pipe is not waited for: nothing could be reloaded
+/// meanwhile.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut wasm = Vec::new();
-    File::open(path)?.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut wasm)?;
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut wasm)?;
     Ok(wasm)
 }

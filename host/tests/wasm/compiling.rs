@@ -50,7 +50,7 @@ fn a_child_says_the_same_of_a_bad_module() {
 }
 
 #[test]
-fn a_module_that_takes_too_long_is_refused() {
+fn case_58_a_module_that_takes_too_long_is_refused() {
     let wasm = endless();
     let began = Instant::now();
     let deadline = Duration::from_millis(50);
