@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use meshup::{
     config::FilterLimits,
-    wasm::{FaultCause, Filter, Runtime, RuntimeOptions, WorkerFilter},
+    wasm::{FaultCause, Filter, Priority, Runtime, RuntimeOptions, WorkerFilter},
 };
 
 use crate::guest::{Guest, PASS, exchange, isolated, request, runtime, spec};
@@ -65,6 +65,26 @@ fn case_55_tables_have_a_limit() {
     assert!(many.to_string().contains("table"), "{many}");
     let memories = Guest { rest: "(memory 1)", ..Guest::default() };
     assert!(memories.load(&runtime()).is_err());
+}
+
+/// Takes 512 MiB when it is started, and writes to each page.
+#[test]
+fn case_55_a_start_function_gets_no_more_memory_than_its_filters() {
+    let rest = "(func $start (if (i32.eq (memory.grow (i32.const 8192)) (i32.const -1)) (then unreachable))
+        (memory.fill (i32.const 131072) (i32.const 1) (i32.const 0x20000000))) (start $start)";
+    let hungry = Guest { rest, ..Guest::default() }.wasm();
+    let before = resident();
+    let error = runtime().load_with(&hungry, Priority::Normal, 16 << 20).unwrap_err();
+    assert_eq!(error.to_string(), "it fails when it is started: memory limit of 16 MiB exceeded");
+    let after = resident();
+    assert!(after < before + 200_000, "{before} KiB before, {after} KiB at the most");
+}
+
+/// The most memory that this process ever had, KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]
