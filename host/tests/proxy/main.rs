@@ -9,6 +9,7 @@ mod basic_auth_filter;
 mod bundled;
 mod cases_chunks;
 mod cases_framing;
+mod cases_grpc;
 mod cases_guests;
 mod cases_heads;
 mod cases_http2;
