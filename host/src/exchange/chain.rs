@@ -38,13 +38,11 @@ use crate::{
     wasm::{Fault, Ticket, WorkerFilter},
 };
 
+mod bounds;
 mod forward;
 
 /// Guest calls that one filter may need for one exchange.
 const MAX_CALLS: u32 = 10_000;
-
-/// Guest calls of one filter for one exchange after which others get their turn, also where nothing was waited for.
-const CALLS_PER_TURN: u32 = 4;
 
 /// What one filter is doing in an exchange.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -365,7 +363,7 @@ impl Exchange {
         let mut happening = happening;
         loop {
             if self.had_its_turn(at) {
-                self.within(at, pin!(tokio::task::yield_now())).await?;
+                tokio::task::yield_now().await;
             }
             let told = self.tell(filter, at, &happening).and_then(|answer| self.fitting(filter, answer));
             let answer = match told {
@@ -418,33 +416,6 @@ impl Exchange {
             };
             if let Some(slot) = self.end.slots.0.get_mut(at) {
                 slot.state = State::Idle;
-            }
-        }
-    }
-
-    /// Whether filter `at` was called so often that others of this worker are to be let in between.
-    fn had_its_turn(&self, at: usize) -> bool {
-        let calls = self.end.slots.0.get(at).map_or(0, |slot| slot.calls);
-        calls > 0 && calls.is_multiple_of(CALLS_PER_TURN)
-    }
-
-    /// The answer, unless it would make more of a head than there may be.
-    fn fitting(&self, filter: &WorkerFilter, answer: Answer) -> Result<Answer, Fault> {
-        let fit = match &answer.verdict {
-            Decision::Pass(changes, _) | Decision::Run { changes, .. } => changes.headers.check_fit(&self.head.headers),
-            Decision::Deliver(changes) => changes.headers.check_fit(&self.reply.head.headers),
-            _ => Ok(()),
-        };
-        fit.map(|()| answer).map_err(|refused| filter.malformed(refused))
-    }
-
-    /// Makes the changes that filter `at` left behind for the response.
-    fn change_ahead(&mut self, filter: &WorkerFilter, at: usize, headers: HeaderChanges) {
-        match headers.check_fit(&self.reply.head.headers) {
-            Ok(()) => self.change_response(at, ResponseChanges { status: None, headers, body: None }),
-            Err(refused) => {
-                let fault = filter.malformed(refused);
-                _ = self.fault(filter, at, &fault);
             }
         }
     }
