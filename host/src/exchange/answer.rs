@@ -13,6 +13,11 @@ use meshup_abi::{Field, Fields, Malformed, Verdict, flag, headers, tag};
 
 use super::{authority, head, head_fields::HeadFields, known, names};
 
+/// Fields of one answer. Reading one is the host's time, not the guest's, and a head of a listener has at most 4,096.
+const MAX_FIELDS: usize = 8192;
+/// Fields of a head after changes; `HeaderMap` panics above 24,576.
+const MAX_HEAD_FIELDS: usize = 2 * MAX_FIELDS;
+
 /// Why an answer is refused as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
@@ -26,6 +31,10 @@ pub(crate) enum Refused {
     HostHeader(String),
     #[error("run after the request was sent, without a complete head")]
     PartialHead,
+    #[error("more than {MAX_FIELDS} fields in one answer")]
+    TooManyFields,
+    #[error("a head with more than {MAX_HEAD_FIELDS} fields")]
+    HeadTooLong,
     #[error("{verdict} without its {missing}")]
     Incomplete { verdict: Verdict, missing: &'static str },
 }
@@ -142,6 +151,12 @@ impl HeaderChanges {
         self.as_slice().is_empty()
     }
 
+    /// Refuses changes that could make more of a head than a map of headers takes.
+    pub(super) fn check_fit(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let kept = if self.begin_afresh() { 0 } else { headers.len() };
+        if kept + self.as_slice().len() <= MAX_HEAD_FIELDS { Ok(()) } else { Err(Refused::HeadTooLong) }
+    }
+
     /// Keeps them for the next answer that is the same.
     pub(super) fn share(&mut self) -> Rc<[HeaderChange]> {
         let shared = match self {
@@ -250,8 +265,9 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// Every field but the flags, which mean the same everywhere but for Body.
     fn each(self, mut take: impl FnMut(Field<'_>) -> Result<(), Refused>) -> Result<(), Refused> {
-        for field in self.fields {
+        for (count, field) in self.fields.enumerate() {
             let field = field?;
+            check_count(count)?;
             if field.tag == tag::FLAGS {
                 *self.want_end |= field.u32()? & flag::WANT_END != 0;
             }
@@ -262,10 +278,16 @@ impl Reader<'_> {
 
     fn pass(self) -> Result<Decision, Refused> {
         let mut on_response = Vec::new();
-        for field in self.fields.clone() {
+        let mut read = 0;
+        for (count, field) in self.fields.clone().enumerate() {
             let field = field?;
+            check_count(count)?;
             if field.tag == tag::ON_RESPONSE {
-                Fields::new(field.payload).try_for_each(|field| header_change(&field?, &mut on_response))?;
+                for field in Fields::new(field.payload) {
+                    check_count(read)?;
+                    read += 1;
+                    header_change(&field?, &mut on_response)?;
+                }
             }
         }
         Ok(Decision::Pass(self.request_changes()?.0, HeaderChanges::Own(on_response)))
@@ -379,6 +401,11 @@ impl Reader<'_> {
         }
         Ok(fetch)
     }
+}
+
+/// `before` fields were read already.
+fn check_count(before: usize) -> Result<(), Refused> {
+    if before < MAX_FIELDS { Ok(()) } else { Err(Refused::TooManyFields) }
 }
 
 fn header_change(field: &Field<'_>, changes: &mut Vec<HeaderChange>) -> Result<(), Refused> {

@@ -41,6 +41,7 @@ use crate::{
     wasm::{Fault, Ticket, WorkerFilter},
 };
 
+mod bounds;
 mod forward;
 
 /// Guest calls that one filter may need for one exchange.
@@ -343,7 +344,7 @@ impl Exchange {
             at -= 1;
             let (Some(filter), Some(slot)) = (filters.get(at), self.end.slots.0.get_mut(at)) else { return None };
             if let Some(headers) = slot.on_response.take() {
-                self.change_response(at, ResponseChanges { status: None, headers, body: None });
+                self.change_ahead(filter, at, headers);
                 continue;
             }
             if slot.state != State::Waiting {
@@ -383,7 +384,11 @@ impl Exchange {
     async fn step(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: Happening) -> Result<Step, Expired> {
         let mut happening = happening;
         loop {
-            let answer = match self.tell(filter, at, &happening) {
+            if self.had_its_turn(at) {
+                tokio::task::yield_now().await;
+            }
+            let told = self.tell(filter, at, &happening).and_then(|answer| self.fitting(filter, answer));
+            let answer = match told {
                 Ok(answer) => answer,
                 Err(fault) => return Ok(self.fault(filter, at, &fault)),
             };
@@ -416,10 +421,13 @@ impl Exchange {
                 }
                 Decision::Body { of_request, limit } => {
                     self.busy(at);
+                    // What does not fit the guest's memory could not be handed over.
+                    let limit = limit.min(filter.filter().spec().limits.memory_bytes);
                     Happening::Body(self.read_body(at, of_request, limit).await?)
                 }
-                Decision::Fetch(fetch) => {
+                Decision::Fetch(mut fetch) => {
                     self.busy(at);
+                    fetch.limit = fetch.limit.min(filter.filter().spec().limits.memory_bytes);
                     Happening::Fetched(self.fetch(at, *fetch).await?)
                 }
                 Decision::Sleep(duration) => {

@@ -57,6 +57,8 @@ pub struct Variables {
 impl Variables {
     /// The most bytes, names and values, that one exchange may hold.
     pub const MAX_BYTES: usize = 16 * 1024;
+    /// The most variables that one exchange may hold: each is looked for among all.
+    pub const MAX_ENTRIES: usize = 256;
 
     /// The value of `name`.
     #[must_use]
@@ -70,7 +72,8 @@ impl Variables {
         let existing = self.entries.iter().position(|(key, _)| **key == *name);
         let freed = existing.and_then(|at| self.entries.get(at)).map_or(0, |(key, value)| key.len() + value.len());
         let bytes = self.bytes - freed + name.len() + value.len();
-        if bytes > Self::MAX_BYTES {
+        let is_one_too_many = existing.is_none() && self.entries.len() >= Self::MAX_ENTRIES;
+        if bytes > Self::MAX_BYTES || is_one_too_many {
             return false;
         }
         self.bytes = bytes;

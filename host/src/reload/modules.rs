@@ -3,10 +3,11 @@
 //! **Invariant:** every filter gets its module or the [`Problem`] with it, whatever became of the others.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::Read,
     num::NonZero,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{
         Arc, Mutex, PoisonError,
@@ -15,12 +16,22 @@ use std::{
     thread,
 };
 
+use rustix::fs::OFlags;
+
 use crate::{
     config::{Diagnostic, Filter, Location, ModuleSource},
     wasm::{MAX_MODULE_BYTES, Module, Priority, Runtime},
 };
 
 type Loaded = HashMap<ModuleSource, Result<Arc<Module>, Problem>>;
+
+/// A module to load.
+struct Wanted<'a> {
+    source: &'a ModuleSource,
+    /// The most memory that a filter of it may take, bytes.
+    memory_bytes: usize,
+    priority: Priority,
+}
 
 /// What is wrong with a module, whoever names it.
 #[derive(Debug, Clone)]
@@ -50,22 +61,31 @@ pub(super) fn load(
     filters: &BTreeMap<Arc<str>, Filter>,
     priority: Priority,
 ) -> Vec<Result<Arc<Module>, Problem>> {
-    let sources: BTreeSet<_> = filters.values().map(|filter| &filter.module).collect();
-    let loaded = load_all(runtime, &Vec::from_iter(sources), priority);
-    let module = |source| loaded.get(source).cloned().unwrap_or_else(|| load_one(runtime, source, priority));
-    filters.values().map(|filter| module(&filter.module)).collect()
+    let mut wanted: BTreeMap<_, usize> = BTreeMap::new();
+    for filter in filters.values() {
+        let memory_bytes = wanted.entry(&filter.module).or_default();
+        *memory_bytes = filter.limits.memory_bytes.max(*memory_bytes);
+    }
+    let wanted = wanted.into_iter().map(|(source, memory_bytes)| Wanted { source, memory_bytes, priority });
+    let wanted = Vec::from_iter(wanted);
+    let loaded = load_all(runtime, &wanted);
+    let missed = |filter: &Filter| {
+        let (source, memory_bytes) = (&filter.module, filter.limits.memory_bytes);
+        load_one(runtime, &Wanted { source, memory_bytes, priority })
+    };
+    filters.values().map(|filter| loaded.get(&filter.module).cloned().unwrap_or_else(|| missed(filter))).collect()
 }
 
 /// As many at a time as there are processors.
-fn load_all(runtime: &Runtime, sources: &[&ModuleSource], priority: Priority) -> Loaded {
+fn load_all(runtime: &Runtime, wanted: &[Wanted<'_>]) -> Loaded {
     let (next, loaded) = (AtomicUsize::new(0), Mutex::new(Loaded::new()));
     let work = || {
-        while let Some(&source) = sources.get(next.fetch_add(1, Relaxed)) {
-            let module = load_one(runtime, source, priority);
-            loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(source.clone(), module);
+        while let Some(wanted) = wanted.get(next.fetch_add(1, Relaxed)) {
+            let module = load_one(runtime, wanted);
+            loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.source.clone(), module);
         }
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(sources.len());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(wanted.len());
     thread::scope(|scope| {
         for _ in 1..threads {
             // Where there is no thread the others do its work.
@@ -76,17 +96,18 @@ fn load_all(runtime: &Runtime, sources: &[&ModuleSource], priority: Priority) ->
     loaded.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn load_one(runtime: &Runtime, source: &ModuleSource, priority: Priority) -> Result<Arc<Module>, Problem> {
-    match source {
+fn load_one(runtime: &Runtime, wanted: &Wanted<'_>) -> Result<Arc<Module>, Problem> {
+    let load = |wasm| runtime.load_with(wasm, wanted.priority, wanted.memory_bytes);
+    match wanted.source {
         ModuleSource::Builtin(name) => {
             let wasm = meshup_filters::builtin(name).ok_or_else(|| unknown_builtin(name))?;
-            runtime.load_with(wasm, priority).map_err(Problem::new)
+            load(wasm).map_err(Problem::new)
         }
         ModuleSource::File(path) => {
             let wasm = read(path)
                 .map_err(|error| Problem::new(format_args!("cannot read the module {}: {error}", path.display())))?;
             let problem = |error| Problem::new(format_args!("module {}: {error}", path.display()));
-            runtime.load_with(&wasm, priority).map_err(problem)
+            load(&wasm).map_err(problem)
         }
     }
 }
@@ -101,9 +122,14 @@ fn unknown_builtin(name: &str) -> Problem {
     Problem { message: format!("there is no bundled filter {name:?}"), help: Some(help) }
 }
 
-/// One byte more than a module may have shows that it is too large.
+/// One byte more than a module may have shows that it is too large. A pipe is not waited for: nothing could be reloaded
+/// meanwhile.
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut wasm = Vec::new();
-    File::open(path)?.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut wasm)?;
+    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a file"));
+    }
+    file.take(MAX_MODULE_BYTES as u64 + 1).read_to_end(&mut wasm)?;
     Ok(wasm)
 }

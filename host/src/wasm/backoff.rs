@@ -4,6 +4,9 @@
 //! exchange to its end double the delay, from 1 ms to 10 s. One that did some good halves it, so a filter that fails
 //! every third request goes on serving the other two; one that did much good, or a time without faults, resets it.
 //!
+//! An instance whose setup took long is not replaced for as long again, so that a filter's setup never takes more than
+//! half of a worker's time.
+//!
 //! **Invariant:** pure: time comes in as an argument.
 
 use std::time::{Duration, Instant};
@@ -16,6 +19,9 @@ const HEALTHY: u32 = 100;
 
 /// The least time without a fault after which past faults are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(1);
+
+/// CPU time of a setup that costs the worker's other exchanges little.
+const CHEAP_SETUP: Duration = Duration::from_millis(20);
 
 /// The back-off state of one filter on one worker.
 #[derive(Debug, Default)]
@@ -31,14 +37,15 @@ impl Backoff {
         self.until.map(|until| until.saturating_duration_since(now)).filter(|remaining| !remaining.is_zero())
     }
 
-    /// An instance faulted after it carried `completed` exchanges to their end.
-    pub(super) fn faulted(&mut self, now: Instant, completed: u32) {
+    /// An instance whose setup took `setup` faulted after it carried `completed` exchanges to their end.
+    pub(super) fn faulted(&mut self, now: Instant, completed: u32, setup: Duration) {
         if completed >= HEALTHY || self.is_forgotten(now) {
             self.streak = 0;
         } else if completed > 0 {
             self.streak = self.streak.saturating_sub(1);
         }
-        self.delay = delay(self.streak);
+        let pause = if setup > CHEAP_SETUP { setup } else { Duration::ZERO };
+        self.delay = delay(self.streak).max(pause);
         self.until = Some(now + self.delay);
         self.streak += u32::from(completed == 0 || completed >= HEALTHY);
     }
@@ -63,9 +70,19 @@ mod tests {
         let (mut backoff, mut now) = (Backoff::default(), Instant::now());
         for &completed in completed {
             now += backoff.remaining(now).unwrap_or_default();
-            backoff.faulted(now, completed);
+            backoff.faulted(now, completed, Duration::ZERO);
         }
         backoff.remaining(now).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_costly_setup_is_not_had_again_at_once() {
+        let setup = Duration::from_millis(300);
+        for (completed, setup, expected) in [(0, setup, setup), (100, setup, setup), (0, CHEAP_SETUP, Duration::ZERO)] {
+            let (mut backoff, now) = (Backoff::default(), Instant::now());
+            backoff.faulted(now, completed, setup);
+            assert_eq!(backoff.remaining(now).unwrap_or_default(), expected);
+        }
     }
 
     #[test]
@@ -85,10 +102,10 @@ mod tests {
     fn much_good_or_a_quiet_time_resets() {
         assert_eq!(after_faults(&[0, 0, 0, 0, 100]), Duration::ZERO);
         let (mut backoff, now) = (Backoff::default(), Instant::now());
-        (0..8).for_each(|_| backoff.faulted(now, 0));
+        (0..8).for_each(|_| backoff.faulted(now, 0, Duration::ZERO));
         assert!(backoff.remaining(now).is_some());
         let later = now + Duration::from_secs(3);
-        backoff.faulted(later, 0);
+        backoff.faulted(later, 0, Duration::ZERO);
         assert_eq!(backoff.remaining(later), None);
     }
 }

@@ -18,6 +18,8 @@ use crate::exchange::ExchangeInfo;
 
 /// Longer reasons to refuse a configuration are cut.
 const MAX_REASON_BYTES: usize = 4 << 10;
+/// Longer names of functions are cut.
+const MAX_NAME_CHARS: usize = 128;
 
 /// A running instance.
 pub(super) struct Instance {
@@ -207,7 +209,7 @@ fn describe_trap(trap: Trap, error: &wasmtime::Error) -> String {
     let backtrace = error.downcast_ref::<WasmBacktrace>();
     let place = backtrace.and_then(|backtrace| backtrace.frames().first()).and_then(|frame| frame.func_name());
     match place {
-        Some(place) => format!("{trap} in `{place}`"),
+        Some(place) => format!("{trap} in `{}`", place.chars().take(MAX_NAME_CHARS).collect::<String>()),
         None => trap.to_string(),
     }
 }

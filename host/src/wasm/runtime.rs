@@ -27,8 +27,10 @@ use super::{
 };
 use crate::config::FilterLimits;
 
-/// While a module is loaded, before the limits of a filter are known.
-const LOAD_LIMITS: FilterLimits = FilterLimits { memory_bytes: 1 << 30, cpu_per_call: Duration::from_millis(100) };
+/// CPU time of a call while a module is loaded, before the limits of a filter are known.
+const LOAD_CPU: Duration = Duration::from_millis(100);
+/// Memory that a module may take while it is loaded by someone who knows of no filter.
+const LOAD_MEMORY: usize = 1 << 30;
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
@@ -106,20 +108,27 @@ impl Runtime {
     /// # Errors
     /// [`ModuleError`] says what is wrong with it.
     pub fn load(&self, wasm: &[u8]) -> Result<Arc<Module>, ModuleError> {
-        self.load_with(wasm, Priority::Normal)
+        self.load_with(wasm, Priority::Normal, LOAD_MEMORY)
     }
 
-    /// [`load`](Self::load), where a compilation takes second place.
+    /// [`load`](Self::load), where a compilation may take second place and the module's start function gets no more
+    /// memory than the filters that are to be made of it.
     ///
     /// # Errors
     /// [`ModuleError`] says what is wrong with it.
-    pub fn load_with(&self, wasm: &[u8], priority: Priority) -> Result<Arc<Module>, ModuleError> {
+    pub fn load_with(&self, wasm: &[u8], priority: Priority, memory_bytes: usize) -> Result<Arc<Module>, ModuleError> {
         module::check_format(wasm)?;
         let digest = hex(digest::digest(&digest::SHA256, wasm).as_ref());
         if let Some(module) = self.modules().get(&digest).and_then(Weak::upgrade) {
             return Ok(module);
         }
-        let module = self.build(wasm, digest, priority)?;
+        let compiled = match self.cached(&digest) {
+            Some(compiled) => compiled,
+            None => self.compile(wasm, &digest, priority)?,
+        };
+        let (pre, exports) = module::link(&compiled, &self.linker)?;
+        let module = Module { digest, size: wasm.len(), pre, exports };
+        self.probe(&module, memory_bytes)?;
         Ok(self.register(module))
     }
 
@@ -141,16 +150,11 @@ impl Runtime {
         self.modules().values().filter(|module| module.strong_count() > 0).count()
     }
 
-    fn build(&self, wasm: &[u8], digest: String, priority: Priority) -> Result<Module, ModuleError> {
-        let compiled = match self.cached(&digest) {
-            Some(compiled) => compiled,
-            None => self.compile(wasm, &digest, priority)?,
-        };
-        let (pre, exports) = module::link(&compiled, &self.linker)?;
-        let module = Module { digest, size: wasm.len(), pre, exports };
-        let probe = self.environment(&"(load)".into(), &LOAD_LIMITS, 0);
-        module::check_version(Instance::version(&module, &probe))?;
-        Ok(module)
+    /// Starts the module once, to ask for its version.
+    fn probe(&self, module: &Module, memory_bytes: usize) -> Result<(), ModuleError> {
+        let limits = FilterLimits { memory_bytes, cpu_per_call: LOAD_CPU };
+        let probe = self.environment(&"(load)".into(), &limits, 0);
+        module::check_version(Instance::version(module, &probe))
     }
 
     fn cached(&self, digest: &str) -> Option<wasmtime::Module> {

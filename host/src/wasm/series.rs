@@ -21,6 +21,8 @@ const MAX_SERIES: usize = 1000;
 const MAX_LABELS: usize = 16;
 const MAX_NAME: usize = 128;
 const MAX_VALUE: usize = 512;
+/// A message with all of that; what is longer is padded, and would be kept for ever.
+const MAX_MESSAGE: usize = 16 << 10;
 
 /// Names that a filter must not use: the host's metrics, and labels with a meaning of their own.
 const RESERVED_PREFIX: &str = "meshup_";
@@ -154,6 +156,9 @@ impl std::fmt::Debug for SeriesHandles {
 impl SeriesHandles {
     /// The handle of the series a message describes, the same each time.
     pub(super) fn handle(&mut self, all: &FilterSeries, kind: MetricKind, message: &[u8]) -> Result<i32, SeriesError> {
+        if message.len() > MAX_MESSAGE {
+            return Err(SeriesError::Invalid);
+        }
         let key = (kind, message.into());
         if let Some(handle) = self.handles.get(&key) {
             return Ok(*handle);

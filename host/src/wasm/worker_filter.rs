@@ -8,7 +8,7 @@ use std::{
     fmt::Display,
     rc::Rc,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use meshup_abi::{Event, Overflow, SliceSink, Writer};
@@ -16,6 +16,7 @@ use slab::Slab;
 
 use super::{
     backoff::Backoff,
+    cpu::thread_cpu_time,
     fault::{Fault, FaultCause},
     filter::Filter,
     instance::{Instance, Occasion},
@@ -42,12 +43,14 @@ struct Seat {
     exchanges: RefCell<Slab<()>>,
     /// Exchanges that went to their end.
     completed: Cell<u32>,
+    /// CPU time that making the instance took.
+    setup: Duration,
 }
 
 impl Seat {
-    fn new(instance: Instance) -> Rc<Self> {
+    fn new(instance: Instance, setup: Duration) -> Rc<Self> {
         let exchanges = RefCell::new(Slab::new());
-        Rc::new(Self { instance: RefCell::new(Some(instance)), exchanges, completed: Cell::new(0) })
+        Rc::new(Self { instance: RefCell::new(Some(instance)), exchanges, completed: Cell::new(0), setup })
     }
 }
 
@@ -110,7 +113,7 @@ impl WorkerFilter {
     pub fn enter(self: &Rc<Self>) -> Result<Ticket, Fault> {
         let seat = match self.filter.spec().isolation {
             Isolation::Worker => self.shared_seat()?,
-            Isolation::Exchange => Seat::new(self.filter.instantiate().map_err(|cause| self.filter.fault(cause))?),
+            Isolation::Exchange => self.own_seat()?,
         };
         // Far fewer than 2^32 exchanges fit the memory of a worker.
         let exchange = seat.exchanges.borrow_mut().insert(()) as u32;
@@ -126,19 +129,40 @@ impl WorkerFilter {
         Ok(seat)
     }
 
+    /// An instance for one exchange. Only a setup that fails makes the next one wait: what an exchange does in an
+    /// instance of its own is no reason.
+    fn own_seat(&self) -> Result<Rc<Seat>, Fault> {
+        self.check_pause()?;
+        self.make().map_err(|(cause, setup)| match cause {
+            // There is no room, which the next exchange may find.
+            FaultCause::Instantiate { .. } => self.filter.fault(cause),
+            cause => self.setup_failed(cause, setup),
+        })
+    }
+
     #[cold]
     fn fresh_seat(&self) -> Result<Rc<Seat>, Fault> {
+        self.check_pause()?;
+        self.make().map_err(|(cause, setup)| self.setup_failed(cause, setup))
+    }
+
+    /// A fresh instance; or why there is none, and the CPU time it took to find out.
+    fn make(&self) -> Result<Rc<Seat>, (FaultCause, Duration)> {
+        let began = thread_cpu_time().unwrap_or_default();
+        let made = self.filter.instantiate();
+        let setup = thread_cpu_time().unwrap_or_default().saturating_sub(began);
+        made.map(|instance| Seat::new(instance, setup)).map_err(|cause| (cause, setup))
+    }
+
+    fn check_pause(&self) -> Result<(), Fault> {
         let remaining = self.backoff.borrow().remaining(Instant::now());
-        if let Some(remaining) = remaining {
-            return Err(self.filter.fault(FaultCause::BackingOff { remaining }));
-        }
-        match self.filter.instantiate() {
-            Ok(instance) => Ok(Seat::new(instance)),
-            Err(cause) => {
-                self.backoff.borrow_mut().faulted(Instant::now(), 0);
-                Err(self.filter.fault(cause))
-            }
-        }
+        remaining.map_or(Ok(()), |remaining| Err(self.filter.fault(FaultCause::BackingOff { remaining })))
+    }
+
+    #[cold]
+    fn setup_failed(&self, cause: FaultCause, setup: Duration) -> Fault {
+        self.backoff.borrow_mut().faulted(Instant::now(), 0, setup);
+        self.filter.fault(cause)
     }
 
     /// An instance faulted: the next exchange gets another.
@@ -147,7 +171,7 @@ impl WorkerFilter {
         let mut current = self.current.borrow_mut();
         if current.as_ref().is_some_and(|current| Rc::ptr_eq(current, seat)) {
             *current = None;
-            self.backoff.borrow_mut().faulted(Instant::now(), seat.completed.get());
+            self.backoff.borrow_mut().faulted(Instant::now(), seat.completed.get(), seat.setup);
         }
         self.filter.fault(cause)
     }

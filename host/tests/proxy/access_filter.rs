@@ -26,13 +26,21 @@ fn request(method: &str, path: &str, team: &'static str) -> Request<Body> {
     request
 }
 
-/// The lines of the metric that the admin listener shows, once there are so many.
-async fn decisions(proxy: &Proxy, lines: usize) -> Vec<String> {
+/// A proxy with the filter under a name of its own: the proxies of one process share their metrics.
+fn named(origin: &Origin, name: &str, config: &str) -> Proxy {
+    Proxy::start(&format!(
+        "{ROUTE}filters = [\"{name}\"]\n[filters.{name}]\nmodule = \"builtin:access\"\n[filters.{name}.config]\n{config}\n{}",
+        upstream("origin", Protocol::Http1, &[origin.address])
+    ))
+}
+
+/// The lines of the filter's metric that the admin listener shows, once there are so many.
+async fn decisions(proxy: &Proxy, name: &str, lines: usize) -> Vec<String> {
     let admin = Client::connect(Protocol::Http1, proxy.app().admin()).await;
     soon("the metric", async {
         loop {
             let metrics = admin.get("/metrics").await;
-            let counter = |line: &&str| line.contains("access_decisions_total{");
+            let counter = |line: &&str| line.contains(&format!("access_decisions_total{{filter=\"{name}\""));
             let found: Vec<_> = metrics.text().lines().filter(counter).map(str::to_owned).collect();
             if found.len() >= lines {
                 return found;
@@ -45,7 +53,7 @@ async fn decisions(proxy: &Proxy, lines: usize) -> Vec<String> {
 #[tokio::test]
 async fn access_decides_by_the_first_rule_that_holds() {
     let (origin, mut received) = Origin::canned(OK).await;
-    let proxy = bundled::proxy(&origin, "access", RULES);
+    let proxy = named(&origin, "decides", RULES);
     for protocol in Protocol::BOTH {
         let client = Client::to(&proxy, protocol).await;
         for (method, path, team) in [("GET", "/orders/7?x=/admin", "x"), ("GET", "/team", "tea")] {
@@ -65,7 +73,7 @@ async fn access_decides_by_the_first_rule_that_holds() {
         }
         assert!(received.try_recv().is_err());
     }
-    let decisions = decisions(&proxy, 4).await;
+    let decisions = decisions(&proxy, "decides", 4).await;
     for (rule, decision) in [("reads", "allow"), ("team", "allow"), ("no-admin", "deny"), ("default", "deny")] {
         let labels = |line: &&String| {
             line.contains(&format!("rule=\"{rule}\"")) && line.contains(&format!("decision=\"{decision}\""))
@@ -134,10 +142,10 @@ async fn access_knows_who_the_filters_before_it_let_in() {
 #[tokio::test]
 async fn access_lets_everything_pass_in_a_dry_run() {
     let (origin, _received) = Origin::canned(OK).await;
-    let proxy = bundled::proxy(&origin, "access", &format!("dry_run = true\n{RULES}"));
+    let proxy = named(&origin, "dry-run", &format!("dry_run = true\n{RULES}"));
     let client = Client::to(&proxy, Protocol::Http1).await;
     assert_eq!(client.get("/admin").await.status, 200);
     assert_eq!(client.get("/").await.status, 200);
-    let decisions = decisions(&proxy, 2).await;
+    let decisions = decisions(&proxy, "dry-run", 2).await;
     assert!(decisions.iter().all(|line| line.contains("decision=\"dry-run-deny\"")), "{decisions:?}");
 }

@@ -8,10 +8,11 @@ use crate::support::{Client, Origin, Protocol, Proxy, ROUTE, full, get, post, so
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-fn proxy(origin: &Origin, config: &str) -> Proxy {
+/// With the filter under a name of its own: the proxies of one process share their metrics.
+fn proxy(origin: &Origin, name: &str, config: &str) -> Proxy {
     Proxy::start(&format!(
-        "{ROUTE}filters = [\"fault\"]\n[filters.fault]\nmodule = \"builtin:fault\"\nlimits = {{ cpu_per_call = \"2s\" }}\n\
-         [filters.fault.config]\n{config}\n{}",
+        "{ROUTE}filters = [\"{name}\"]\n[filters.{name}]\nmodule = \"builtin:fault\"\nlimits = {{ cpu_per_call = \"2s\" }}\n\
+         [filters.{name}.config]\n{config}\n{}",
         upstream("origin", Protocol::Http1, &[origin.address])
     ))
 }
@@ -21,7 +22,7 @@ async fn fault_delays_and_aborts_the_requests_that_ask_for_it() {
     let (origin, mut received) = Origin::canned(OK).await;
     let config = "delay = { duration = \"120ms\", headers = { x-fault = \"delay\" } }\n\
                   abort = { status = 500, body = \"no luck\", headers = { x-fault = \"abort\" } }";
-    let proxy = proxy(&origin, config);
+    let proxy = proxy(&origin, "asked-for", config);
     for protocol in Protocol::BOTH {
         let client = Client::to(&proxy, protocol).await;
         let exchange = async |fault: &'static str| {
@@ -41,8 +42,9 @@ async fn fault_delays_and_aborts_the_requests_that_ask_for_it() {
     }
     let metrics = Client::connect(Protocol::Http1, proxy.app().admin()).await.get("/metrics").await;
     for fault in ["delay", "abort"] {
-        let series =
-            |line: &&str| line.contains("fault_injected_total{") && line.contains(&format!("fault=\"{fault}\""));
+        let series = |line: &&str| {
+            line.contains("fault_injected_total{filter=\"asked-for\"") && line.contains(&format!("fault=\"{fault}\""))
+        };
         let line = metrics.text().lines().find(series).unwrap_or_else(|| panic!("{fault}: {}", metrics.text()));
         assert!(line.ends_with(" 2"), "{line}");
     }
@@ -51,7 +53,7 @@ async fn fault_delays_and_aborts_the_requests_that_ask_for_it() {
 #[tokio::test]
 async fn fault_answers_grpc_in_its_own_way() {
     let (origin, _received) = Origin::canned(OK).await;
-    let proxy = proxy(&origin, "abort = { grpc_status = 14 }");
+    let proxy = proxy(&origin, "grpc", "abort = { grpc_status = 14 }");
     let client = Client::to(&proxy, Protocol::Http2).await;
     let mut request = post("/orders.Orders/List", full("message"));
     request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -63,7 +65,7 @@ async fn fault_answers_grpc_in_its_own_way() {
 #[tokio::test]
 async fn fault_is_called_once_for_a_request_outside_the_share() {
     let (origin, _received) = Origin::canned(OK).await;
-    let proxy = proxy(&origin, "delay = { duration = \"10s\", percent = 0 }\nabort = { percent = 0.0 }");
+    let proxy = proxy(&origin, "outside", "delay = { duration = \"10s\", percent = 0 }\nabort = { percent = 0.0 }");
     let client = Client::to(&proxy, Protocol::Http1).await;
     for _ in 0..5 {
         assert_eq!(client.get("/").await.text(), "ok");
@@ -71,8 +73,8 @@ async fn fault_is_called_once_for_a_request_outside_the_share() {
     let admin = Client::connect(Protocol::Http1, proxy.app().admin()).await;
     let calls = async || {
         let metrics = admin.get("/metrics").await;
-        let line =
-            metrics.text().lines().find(|line| line.starts_with("meshup_filter_calls_total{")).map(str::to_owned);
+        let of_this = |line: &&str| line.starts_with("meshup_filter_calls_total{filter=\"outside\"");
+        let line = metrics.text().lines().find(of_this).map(str::to_owned);
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).unwrap_or_default()
     };
     let counted = soon("the calls", async {

@@ -142,7 +142,7 @@ async fn client_and_bidirectional_streaming_calls_go_through() {
 }
 
 #[tokio::test]
-async fn an_answer_of_trailers_only_stays_one() {
+async fn case_42_an_answer_of_trailers_only_stays_one() {
     let service = service().await;
     for proxy in proxies(&service) {
         let response = Client::to(&proxy, Protocol::Http2).await.send(call("unknown", empty())).await;
@@ -153,7 +153,7 @@ async fn an_answer_of_trailers_only_stays_one() {
 }
 
 #[tokio::test]
-async fn a_client_that_cancels_cancels_at_the_service() {
+async fn case_42_a_client_that_cancels_cancels_at_the_service() {
     let (feeds, mut feed) = tokio::sync::mpsc::unbounded_channel();
     let service = Origin::http(Protocol::Http2, move |_| {
         let (feed, body) = channel();

@@ -116,7 +116,7 @@ async fn load(client: Client, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>)
 }
 
 #[tokio::test]
-async fn two_hundred_reloads_under_load_fail_no_request() {
+async fn case_53_two_hundred_reloads_under_load_fail_no_request() {
     let origin = echo().await;
     let files = Files::new(&origin);
     let proxy = files.start(false);
@@ -150,7 +150,7 @@ async fn two_hundred_reloads_under_load_fail_no_request() {
 }
 
 #[tokio::test]
-async fn a_change_on_disk_is_taken_up_whole_and_a_broken_one_is_not() {
+async fn case_53_a_change_on_disk_is_taken_up_whole_and_a_broken_one_is_not() {
     let origin = echo().await;
     let files = Files::new(&origin);
     let proxy = files.start(true);

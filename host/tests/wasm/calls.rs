@@ -66,7 +66,7 @@ fn exchanges_of_a_worker_share_an_instance_and_have_numbers_of_their_own() {
 }
 
 #[test]
-fn isolated_exchanges_see_nothing_of_each_other() {
+fn case_60_isolated_exchanges_see_nothing_of_each_other() {
     let runtime = runtime();
     let spec = isolated(Guest::on_event(COUNT).load(&runtime).unwrap());
     let worker_filter = WorkerFilter::new(Filter::new(&runtime, spec).unwrap());

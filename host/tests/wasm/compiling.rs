@@ -33,7 +33,7 @@ fn endless() -> Vec<u8> {
 fn what_a_child_compiles_runs_here() {
     for priority in [Priority::Normal, Priority::Low] {
         let runtime = runtime(child(PATIENCE), None);
-        let module = runtime.load_with(&Guest::default().wasm(), priority).unwrap();
+        let module = runtime.load_with(&Guest::default().wasm(), priority, 1 << 20).unwrap();
         assert_eq!(exchange(&Guest::default().worker_filter(&runtime)).unwrap(), [1, 0, 0, 0]);
         drop(module);
     }
@@ -50,7 +50,7 @@ fn a_child_says_the_same_of_a_bad_module() {
 }
 
 #[test]
-fn a_module_that_takes_too_long_is_refused() {
+fn case_58_a_module_that_takes_too_long_is_refused() {
     let wasm = endless();
     let began = Instant::now();
     let deadline = Duration::from_millis(50);

@@ -31,7 +31,7 @@ fn poisonable() -> Guest {
 }
 
 #[test]
-fn traps() {
+fn case_56_traps() {
     assert_eq!(kind(&Guest::on_event("unreachable")), "trap");
     assert_eq!(kind(&Guest::on_event("(drop (i32.load (i32.const -4))) (i64.const 0)")), "trap");
     assert_eq!(kind(&Guest::on_event("(drop (i32.div_u (i32.const 1) (i32.const 0))) (i64.const 0)")), "trap");
@@ -51,7 +51,7 @@ fn malformed_answers() {
 }
 
 #[test]
-fn buffers_outside_memory() {
+fn case_55_buffers_outside_memory() {
     for (buffer, expected) in [("(i32.const -1)", "outside the memory"), ("(i32.const 131071)", "outside the memory")] {
         let guest = Guest { buffer, ..Guest::default() };
         let error = guest.filter(&runtime()).unwrap_err().to_string();
@@ -78,7 +78,7 @@ fn a_message_longer_than_announced_is_a_fault() {
 }
 
 #[test]
-fn a_loop_ends_soon_after_the_budget() {
+fn case_54_a_loop_ends_soon_after_the_budget() {
     let worker_filter = Guest::on_event(LOOP).worker_filter(&runtime());
     let began = Instant::now();
     let fault = exchange(&worker_filter).unwrap_err();
@@ -89,7 +89,7 @@ fn a_loop_ends_soon_after_the_budget() {
 }
 
 #[test]
-fn a_loop_of_host_calls_ends_too() {
+fn case_54_a_loop_of_host_calls_ends_too() {
     let guest = Guest {
         imports: r#"(import "meshup" "now_unix" (func $now (result i64)))
             (import "meshup" "sha256" (func $sha256 (param i32 i32 i32)))"#,
@@ -101,7 +101,7 @@ fn a_loop_of_host_calls_ends_too() {
 }
 
 #[test]
-fn one_long_host_call_ends_too() {
+fn case_57_one_long_host_call_ends_too() {
     let guest = Guest {
         imports: r#"(import "meshup" "random" (func $random (param i32 i32)))"#,
         memory: "16000",
@@ -116,7 +116,7 @@ fn one_long_host_call_ends_too() {
 }
 
 #[test]
-fn loops_in_configure_and_in_start_end() {
+fn case_54_loops_in_configure_and_in_start_end() {
     let error = Guest { configure: LOOP, ..Guest::default() }.filter(&runtime()).unwrap_err();
     assert!(
         error.to_string().starts_with("filter \"test\": CPU limit of 500ms per call exceeded: it used "),
@@ -158,7 +158,7 @@ fn each_call_has_the_whole_budget() {
 }
 
 #[test]
-fn memory_within_its_limit_and_over_it() {
+fn case_55_memory_within_its_limit_and_over_it() {
     let runtime = runtime();
     let fault = exchange(&Guest::on_event(EAT_MEMORY).worker_filter(&runtime)).unwrap_err();
     assert_eq!(fault.to_string(), "filter \"test\": memory limit of 1 MiB exceeded");
@@ -170,21 +170,21 @@ fn memory_within_its_limit_and_over_it() {
 }
 
 #[test]
-fn a_refused_growth_that_the_guest_copes_with_is_no_fault() {
+fn case_55_a_refused_growth_that_the_guest_copes_with_is_no_fault() {
     let cope = "(drop (memory.grow (i32.const 1000)))
         (if (i32.eq (i32.load8_u (i32.const 4102)) (i32.const 33)) (then unreachable)) (i64.const 0x1000000004)";
     exchange(&Guest::on_event(cope).worker_filter(&runtime())).unwrap();
 }
 
 #[test]
-fn a_module_that_needs_more_memory_than_its_limit() {
+fn case_55_a_module_that_needs_more_memory_than_its_limit() {
     let error = Guest { memory: "17", ..Guest::default() }.filter(&runtime()).unwrap_err();
     assert_eq!(error.to_string(), "filter \"test\": memory limit of 1 MiB exceeded");
     Guest { memory: "16", ..Guest::default() }.filter(&runtime()).unwrap();
 }
 
 #[test]
-fn deep_recursion() {
+fn case_56_deep_recursion() {
     assert_eq!(kind(&Guest::on_event("(call $on_event (local.get 0) (local.get 1) (local.get 2))")), "stack-overflow");
 }
 
@@ -204,7 +204,7 @@ fn a_configuration_that_the_filter_refuses() {
 }
 
 #[test]
-fn the_exchanges_in_a_faulted_instance_are_lost_and_the_next_one_is_served_at_once() {
+fn case_56_the_exchanges_in_a_faulted_instance_are_lost_and_the_next_one_is_served_at_once() {
     let worker_filter = poisonable().worker_filter(&runtime());
     let (waiting, poisoned) = (worker_filter.enter().unwrap(), worker_filter.enter().unwrap());
     request(&waiting, b"/").unwrap();
@@ -215,7 +215,7 @@ fn the_exchanges_in_a_faulted_instance_are_lost_and_the_next_one_is_served_at_on
 }
 
 #[test]
-fn a_filter_that_keeps_faulting_backs_off_and_is_tried_again() {
+fn case_56_a_filter_that_keeps_faulting_backs_off_and_is_tried_again() {
     let worker_filter = Guest::on_event("unreachable").worker_filter(&runtime());
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut kinds = Vec::new();
@@ -237,7 +237,7 @@ fn a_filter_that_fails_every_third_request_serves_the_others() {
 }
 
 #[test]
-fn a_full_pool_is_a_fault_until_there_is_room() {
+fn case_55_a_full_pool_is_a_fault_until_there_is_room() {
     let runtime = Runtime::new(RuntimeOptions { max_instances: 4, ..RuntimeOptions::default() }).unwrap();
     let spec = isolated(Guest::default().load(&runtime).unwrap());
     let worker_filter = WorkerFilter::new(Filter::new(&runtime, spec).unwrap());

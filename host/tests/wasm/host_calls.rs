@@ -220,7 +220,7 @@ fn metric_series_have_handles() {
 }
 
 #[test]
-fn addresses_outside_memory_are_faults_everywhere() {
+fn case_57_addresses_outside_memory_are_faults_everywhere() {
     let bad = "(i32.const -8)";
     let calls: [(&str, &str, u32); 8] = [
         ("log", "(param i32 i32 i32)", 3),

@@ -11,7 +11,7 @@ fn refusal(wasm: &[u8]) -> String {
 }
 
 #[test]
-fn files_that_are_no_modules() {
+fn case_58_files_that_are_no_modules() {
     assert_eq!(refusal(b""), "the file is empty");
     assert_eq!(
         refusal(b"#!/bin/sh\necho"),
@@ -28,7 +28,7 @@ fn files_that_are_no_modules() {
 }
 
 #[test]
-fn a_module_cut_anywhere_is_refused() {
+fn case_58_a_module_cut_anywhere_is_refused() {
     let (runtime, wasm) = (runtime(), Guest::default().wasm());
     for len in (0..wasm.len()).step_by(7) {
         assert!(runtime.load(&wasm[..len]).is_err(), "{len} of {}", wasm.len());
@@ -36,7 +36,7 @@ fn a_module_cut_anywhere_is_refused() {
 }
 
 #[test]
-fn exports_are_checked() {
+fn case_58_exports_are_checked() {
     let empty = wat::parse_str("(module)").unwrap();
     assert_eq!(refusal(&empty), "not a meshup filter: it does not export `memory`, a memory");
     let text = Guest::default().text();
@@ -56,7 +56,7 @@ fn exports_are_checked() {
 }
 
 #[test]
-fn imports_are_checked() {
+fn case_58_imports_are_checked() {
     let with = |imports| refusal(&Guest { imports, ..Guest::default() }.wasm());
     assert_eq!(
         with(r#"(import "wasi_snapshot_preview1" "fd_write" (func))"#),
@@ -70,7 +70,7 @@ fn imports_are_checked() {
 }
 
 #[test]
-fn the_version_is_checked() {
+fn case_58_the_version_is_checked() {
     let version = |version| Guest { version, ..Guest::default() }.load(&runtime()).unwrap_err();
     assert_eq!(version("(i32.const 2)"), ModuleError::Version { found: 2 });
     assert!(matches!(version("unreachable"), ModuleError::Faulted { .. }));
@@ -90,7 +90,7 @@ fn a_module_is_loaded_once_and_freed_when_nobody_uses_it() {
 }
 
 #[test]
-fn compiled_code_comes_from_disk_when_it_is_sound() {
+fn case_59_compiled_code_comes_from_disk_when_it_is_sound() {
     let folder = tempfile::tempdir().unwrap();
     let load = || -> (Arc<Runtime>, Arc<Module>) {
         let options =

@@ -50,7 +50,7 @@ fn a_line_names_its_filter_and_stays_one_line() {
 }
 
 #[test]
-fn a_filter_logs_so_many_lines_a_second() {
+fn case_57_a_filter_logs_so_many_lines_a_second() {
     let lines = logged(|| {
         let worker_filter = talkative().worker_filter(&runtime());
         (0..150).for_each(|_| _ = exchange(&worker_filter).unwrap());

@@ -2,6 +2,8 @@
 //! thread and its memory back from guests that misbehave.
 
 mod calls;
+mod cases_guests;
+mod cases_host_calls;
 mod compiling;
 mod faults;
 mod guest;

@@ -301,10 +301,16 @@ impl<'a> Fields<'a> {
         Self { rest: message, offset: 0 }
     }
 
-    /// Blanks the field that begins at byte `at` of `message`: readers pass over it.
+    /// Blanks the field that begins at byte `at` of `message`: readers pass over it, and nothing of what it said is left.
     pub fn blank(message: &mut [u8], at: usize) {
-        if let Some(tag) = message.get_mut(at..).and_then(|field| field.first_chunk_mut::<2>()) {
-            *tag = crate::tag::NONE.to_le_bytes();
+        let Some((head, rest)) = message.get_mut(at..).and_then(|field| field.split_first_chunk_mut::<FIELD_HEADER>())
+        else {
+            return;
+        };
+        let [tag0, tag1, length @ ..] = head;
+        [*tag0, *tag1] = crate::tag::NONE.to_le_bytes();
+        if let Some(payload) = rest.get_mut(..u32::from_le_bytes(*length) as usize) {
+            payload.fill(0);
         }
     }
 

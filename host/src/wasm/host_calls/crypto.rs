@@ -22,6 +22,8 @@ use crate::wasm::cpu::CpuBudget;
 const CHUNK: usize = 256 << 10;
 /// The most data that a public-key signature is checked over, which is done in one go.
 const MAX_SIGNED: usize = 1 << 20;
+/// The longest public key: several times one of 8,192 bits.
+const MAX_PUBLIC_KEY: usize = 8 << 10;
 
 /// The first byte of a DER sequence, which no raw key of the right length begins an SPKI with.
 const DER_SEQUENCE: u8 = 0x30;
@@ -96,7 +98,7 @@ pub(super) fn verify(
 fn check(algorithm: Signature, key: &[u8], data: &[u8], signature: &[u8], cpu: &mut CpuBudget) -> Result<i32> {
     Ok(match algorithm {
         Signature::Hs256 => verify_hmac(key, data, signature, cpu)?,
-        _ if data.len() > MAX_SIGNED => INVALID,
+        _ if data.len() > MAX_SIGNED || key.len() > MAX_PUBLIC_KEY => INVALID,
         Signature::Rs256 => verify_public(&RSA_PKCS1_2048_8192_SHA256, key, data, signature),
         Signature::Es256 if is_key(key, P256_POINT_BYTES) => {
             verify_public(&ECDSA_P256_SHA256_FIXED, key, data, signature)
