@@ -17,6 +17,7 @@ mod cases_load;
 mod cases_requests;
 mod cases_responses;
 mod cases_upstream_faults;
+mod chunk_endings;
 mod cors_filter;
 mod cut_off;
 mod drain;
