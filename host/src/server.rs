@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod aside;
+mod chunk_line;
 mod connection;
 mod destination;
 mod guard;

@@ -270,6 +270,10 @@ impl Exchange {
         if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch();
         }
+        if self.wishes.asks_upgrade() && self.reply.head.status != StatusCode::SWITCHING_PROTOCOLS {
+            // What the client sent behind its request may be meant for the other protocol.
+            self.reply.head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         self.end.status = Some(self.reply.head.status);
         if let Some(kind) = self.reply.error {
             self.note_error(kind);

@@ -64,6 +64,11 @@ impl Wishes {
         self.upgrade.is_none() && self.expect == Expect::Nothing
     }
 
+    /// Whether it is to switch protocols.
+    pub(super) fn asks_upgrade(&self) -> bool {
+        self.upgrade.is_some()
+    }
+
     /// Whether the client waits for a word before it sends its body.
     pub(super) fn expects_continue(&self) -> bool {
         self.expect == Expect::Continue

@@ -9,6 +9,7 @@
 //!
 //! **Invariant:** a byte is changed only in a message that must be refused, and from there on every byte is.
 
+use super::chunk_line;
 use crate::observe;
 
 /// Why a message is refused.
@@ -220,7 +221,7 @@ impl Guard {
             State::Fields if line.is_empty() => self.head_ended(),
             State::Fields => self.field(line)?,
             State::ChunkSize => {
-                self.state = match chunk_size(line).ok_or(Ambiguity::Chunk)? {
+                self.state = match chunk_line::size(line).ok_or(Ambiguity::Chunk)? {
                     0 => State::Trailers,
                     size => State::ChunkData(size),
                 }
@@ -290,20 +291,6 @@ fn check_request_line(line: &[u8]) -> Result<(), Ambiguity> {
 
 fn within(left: u64, rest: &[u8]) -> usize {
     usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()))
-}
-
-/// `1*HEXDIG [ chunk-ext ]` (RFC 9112 section 7.1), the extension being printable and not empty.
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    let (size, extension) = line.split_at_checked(digits)?;
-    let printable = |byte: &u8| *byte == b'\t' || (b' '..=b'~').contains(byte) || *byte >= 0x80;
-    let extension_ok = match extension.split_first() {
-        None => true,
-        Some((b';', text)) => !text.trim_ascii().is_empty() && text.iter().all(printable),
-        Some(_) => false,
-    };
-    let size = std::str::from_utf8(size).ok().filter(|_| (1..=16).contains(&digits) && extension_ok)?;
-    u64::from_str_radix(size, 16).ok()
 }
 
 #[cfg(test)]

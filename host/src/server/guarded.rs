@@ -22,8 +22,9 @@ use tokio::{
 use super::{guard::Guard, link::Link, preface::Beginning};
 use crate::transport::Transport;
 
-/// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it.
-const ENDING: &[u8] = b"\0\r\n\r\n";
+/// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it,
+/// and takes NUL in a chunk's extension, but no CR that stands alone.
+const ENDING: &[u8] = b"\0\r\0\r\n\r\n";
 
 /// How long a client that closed its side may take no byte of its answer before it is taken for gone.
 const HALF_CLOSED: Duration = Duration::from_secs(5);

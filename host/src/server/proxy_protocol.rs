@@ -88,7 +88,7 @@ fn parse_line(line: &[u8]) -> Result<Option<Announced>, ProxyError> {
     let v4 = text.is_some_and(|text| text.starts_with("PROXY TCP4 "));
     let mut address = || words.next()?.parse::<IpAddr>().ok().filter(|address| address.is_ipv4() == v4);
     let (client, local) = (address(), address());
-    let mut port = || words.next()?.parse::<u16>().ok();
+    let mut port = || port(words.next()?);
     let (client_port, local_port) = (port(), port());
     let announced = match (client, local, client_port, local_port, words.next()) {
         (Some(client), Some(local), Some(client_port), Some(local_port), None) => {
@@ -97,6 +97,12 @@ fn parse_line(line: &[u8]) -> Result<Option<Announced>, ProxyError> {
         _ => return Err(ProxyError::Malformed),
     };
     Ok(Some(announced))
+}
+
+/// A decimal number without sign or leading zeros (section 2.1).
+fn port(word: &str) -> Option<u16> {
+    let is_canonical = word == "0" || word.starts_with(|first: char| matches!(first, '1'..='9'));
+    word.parse().ok().filter(|_| is_canonical)
 }
 
 async fn version2(stream: &mut TcpStream) -> Result<Option<Announced>, ProxyError> {

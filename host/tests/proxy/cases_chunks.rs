@@ -101,6 +101,8 @@ async fn case_11_chunk_extensions() {
         .map(|chunk| format!("{chunk}0\r\n\r\n")),
     )
     .await;
+    broken_off(["0;a\n", "0;a\rb\r\n", "0;=b\r\n", "0;a=\"b\r\n"].map(|last| format!("5\r\nhello\r\n{last}\r\n")))
+        .await;
     broken_off([format!("5;{}\r\nhello\r\n0\r\n\r\n", "x".repeat(64 << 10))]).await;
     let mut witness = Witness::new().await;
     let received =

@@ -21,6 +21,7 @@ mod cases_reload;
 mod cases_requests;
 mod cases_responses;
 mod cases_upstream_faults;
+mod chunk_endings;
 mod cors_filter;
 mod cut_off;
 mod drain;

@@ -56,6 +56,8 @@ async fn a_connection_without_a_valid_header_is_closed_without_a_word() {
     for beginning in [
         GET.as_bytes(),
         b"PROXY TCP4 192.0.2.7 198.51.100.2 4000 99999\r\n",
+        b"PROXY TCP4 192.0.2.7 198.51.100.2 +4000 80\r\n",
+        b"PROXY TCP4 192.0.2.7 198.51.100.2 4000 080\r\n",
         b"PROXY TCP4 192.0.2.7 198.51.100.2 4000 80\n",
         too_long.as_bytes(),
         &version2(0x31, 0x11, &V4),
