@@ -3,7 +3,7 @@
 use http::Request;
 
 use crate::support::{
-    Client, Message, Origin, Protocol, Proxy, ROUTE, Wire, empty, eventually, filter, soon, upstream,
+    Client, Message, Origin, Process, Protocol, Proxy, ROUTE, Wire, empty, eventually, filter, soon, upstream,
 };
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -247,4 +247,60 @@ async fn filters_see_the_switch_and_the_end_of_the_tunnel() {
         }
     });
     assert_eq!(end.await, "101 5 12 none Complete answered");
+}
+
+#[tokio::test]
+async fn case_41_a_tunnel_takes_no_more_than_its_buffers() {
+    const MORE_THAN_BUFFERS: usize = 64 << 20;
+    let (go, wait) = tokio::sync::oneshot::channel();
+    let wait = std::sync::Mutex::new(Some(wait));
+    let origin = Origin::raw(move |mut wire, _| {
+        let wait = wait.lock().unwrap().take().unwrap();
+        async move {
+            wire.head().await;
+            wire.send(SWITCH).await;
+            wait.await.unwrap();
+            let taken = wire.rest().await.len();
+            wire.send(taken.to_string()).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::before(&origin, Protocol::Http1);
+    let (mut wire, _) = switched(&proxy).await;
+    let mut sent = 0;
+    while let Some(bytes) = wire.offer(&[7; 64 << 10]).await {
+        sent += bytes;
+        assert!(sent < MORE_THAN_BUFFERS, "everything was taken");
+    }
+    go.send(()).unwrap();
+    wire.end().await;
+    assert_eq!(wire.rest().await, sent.to_string().as_bytes());
+}
+
+#[tokio::test]
+async fn case_52_a_tunnel_lasts_until_the_drain_times_out() {
+    let origin = echo("").await;
+    let process = Process::run(&format!(
+        "workers = 1\ndrain_timeout = \"2s\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[[listeners]]\nname = \"http\"\n\
+         listen = \"127.0.0.1:0\"\n{ROUTE}{}",
+        upstream("origin", Protocol::Http1, &[origin.address])
+    ))
+    .await;
+    let mut wire = Wire::connect(process.address()).await;
+    wire.send(ASK).await;
+    assert_eq!(wire.head().await.unwrap().status(), 101);
+    let told = std::time::Instant::now();
+    process.signal("TERM");
+    soon("new connections are refused", async {
+        while Client::try_connect(Protocol::Http1, process.address()).await.is_some() {
+            wire.send("x").await;
+            assert_eq!(wire.take(1).await, b"x");
+        }
+    })
+    .await;
+    wire.send("still").await;
+    assert_eq!(wire.take(5).await, b"still");
+    assert_eq!(wire.rest().await, b"");
+    assert!(told.elapsed() > std::time::Duration::from_millis(1900));
+    assert_eq!(process.ended().await.code(), Some(0));
 }

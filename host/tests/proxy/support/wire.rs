@@ -62,6 +62,12 @@ impl Wire {
         soon("the end of writing", self.stream.shutdown()).await.unwrap();
     }
 
+    /// Sends what is taken at once or soon; none when nobody takes more.
+    pub(crate) async fn offer(&mut self, bytes: &[u8]) -> Option<usize> {
+        let write = tokio::time::timeout(std::time::Duration::from_millis(300), self.stream.write(bytes));
+        write.await.ok().map(|written| written.unwrap())
+    }
+
     /// Whether nothing comes for a while.
     pub(crate) async fn is_silent(&mut self) -> bool {
         let wait = tokio::time::timeout(std::time::Duration::from_millis(100), self.stream.read_buf(&mut self.read));
