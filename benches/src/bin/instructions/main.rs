@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
+mod gate;
 mod load;
 mod profile;
 
@@ -21,7 +22,10 @@ use clap::Parser;
 use meshup::{App, Options, Source, wasm::Compiler};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::load::{Load, Origin};
+use crate::{
+    gate::{Cost, Costs},
+    load::{Load, Origin},
+};
 
 // As in the `meshup` binary.
 #[global_allocator]
@@ -48,6 +52,12 @@ struct Arguments {
     /// Keep callgrind's files in this folder.
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Fail if a request costs more than this file says, by more than 5 %.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Write what a request costs to this file.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
     /// Be the proxy, with the configuration in this file.
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
@@ -62,6 +72,7 @@ fn main() -> Result<()> {
         return serve(config);
     }
     let origin = Origin::start()?;
+    let mut costs = Costs::new();
     for (name, filters) in SCENARIOS {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
@@ -69,11 +80,20 @@ fn main() -> Result<()> {
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
         let profile = count(&arguments, &configuration(origin.address, filters, &arguments.module), folder)?;
-        let per_request = profile::total(&profile)? / arguments.requests as u64;
-        println!("{name:<20} {per_request:>8} instructions/request");
+        let requests = arguments.requests as u64;
+        let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
+        println!("{name:<20} {:>8} instructions/request", cost.total);
         if arguments.functions > 0 {
-            println!("{}", profile::functions(&profile, arguments.functions, arguments.requests as u64)?);
+            println!("{}", profile::functions(&profile, arguments.functions, requests)?);
         }
+        costs.insert(name.to_owned(), cost);
+    }
+    if let Some(file) = &arguments.write {
+        gate::write(file, &costs)?;
+    }
+    if let Some(file) = &arguments.check {
+        let faults = gate::faults(&gate::read(file)?, &costs);
+        ensure!(faults.is_empty(), "more than {} allows:\n{faults}", file.display());
     }
     Ok(())
 }

@@ -1,0 +1,109 @@
+//! The gate: what a request may cost, as it was committed, beside what it costs now.
+//!
+//! **Invariant:** a total that grew by more than [`TOLERANCE`] fails, and the message says where it grew.
+
+use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// How much more than the committed figure is let pass, as a share of it.
+const TOLERANCE: f64 = 0.05;
+
+/// Instructions per request of one scenario, and what makes them up.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cost {
+    pub(crate) total: u64,
+    pub(crate) parts: BTreeMap<String, u64>,
+}
+
+/// Costs by the name of their scenario.
+pub(crate) type Costs = BTreeMap<String, Cost>;
+
+/// Reads the committed costs.
+pub(crate) fn read(file: &Path) -> Result<Costs> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    toml::from_str(&text).with_context(|| file.display().to_string())
+}
+
+/// Commits these costs.
+pub(crate) fn write(file: &Path, costs: &Costs) -> Result<()> {
+    let text = "# User instructions per proxied request, counted by callgrind; `make instructions` compares.\n\
+        # After a change that is worth its price: `make instructions-commit`.\n"
+        .to_owned();
+    Ok(std::fs::write(file, text + &toml::to_string(costs)?)?)
+}
+
+/// What is wrong with `now`; empty if nothing is.
+pub(crate) fn faults(committed: &Costs, now: &Costs) -> String {
+    let mut faults = String::new();
+    for (scenario, now) in now {
+        match committed.get(scenario) {
+            None => _ = writeln!(faults, "{scenario}: no committed figure"),
+            Some(committed) if exceeds(committed.total, now.total) => tell(&mut faults, scenario, committed, now),
+            Some(_) => {}
+        }
+    }
+    faults
+}
+
+fn exceeds(committed: u64, now: u64) -> bool {
+    now as f64 > committed as f64 * (1.0 + TOLERANCE)
+}
+
+/// The scenario and its parts that grew, the one that grew most first.
+fn tell(faults: &mut String, scenario: &str, committed: &Cost, now: &Cost) {
+    let share = 100.0 * (now.total as f64 / committed.total as f64 - 1.0);
+    let (before, after) = (committed.total, now.total);
+    _ = writeln!(faults, "{scenario}: {before} -> {after} instructions per request, {share:.1} % more:");
+    let mut grown: Vec<_> = now
+        .parts
+        .iter()
+        .map(|(part, &after)| (part, committed.parts.get(part).copied().unwrap_or_default(), after))
+        .filter(|(_, before, after)| after > before)
+        .collect();
+    grown.sort_by_key(|(_, before, after)| std::cmp::Reverse(after - before));
+    for (part, before, after) in grown {
+        _ = writeln!(faults, "  {part:<10} {before:>7} -> {after:>7}   +{}", after - before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn costs(total: u64, parts: &[(&str, u64)]) -> Costs {
+        let parts = parts.iter().map(|&(part, cost)| (part.to_owned(), cost)).collect();
+        Costs::from([("no filters".to_owned(), Cost { total, parts })])
+    }
+
+    #[test]
+    fn a_little_more_passes() {
+        assert_eq!(faults(&costs(40_000, &[]), &costs(42_000, &[])), "");
+    }
+
+    #[test]
+    fn more_than_that_fails_and_says_where() {
+        let committed = costs(40_000, &[("hyper", 10_000), ("meshup", 8_000), ("tokio", 4_000)]);
+        let now = costs(42_001, &[("hyper", 9_000), ("meshup", 11_000), ("tokio", 4_001)]);
+        assert_eq!(
+            faults(&committed, &now),
+            "no filters: 40000 -> 42001 instructions per request, 5.0 % more:\n  \
+             meshup        8000 ->   11000   +3000\n  tokio         4000 ->    4001   +1\n"
+        );
+    }
+
+    #[test]
+    fn a_scenario_without_a_figure_fails() {
+        assert_eq!(faults(&Costs::new(), &costs(1, &[])), "no filters: no committed figure\n");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let written = costs(40_000, &[("hyper", 10_000)]);
+        write(file.path(), &written).expect("it is written");
+        assert_eq!(read(file.path()).expect("it is read"), written);
+    }
+}
