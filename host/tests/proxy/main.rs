@@ -42,6 +42,7 @@ mod jwks_filter;
 mod limits;
 mod logging;
 mod names;
+mod listener_addresses;
 mod names_answers;
 mod names_tls;
 mod names_under_load;
