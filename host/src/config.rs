@@ -65,16 +65,14 @@ pub struct ListenerLocation {
 pub(crate) struct Rejected {
     /// What is wrong.
     pub faults: Diagnostics,
-    /// The filters that nothing is wrong with so far.
-    pub filters: BTreeMap<Arc<str>, Filter>,
-    /// Where these stand.
-    pub locations: BTreeMap<Arc<str>, FilterLocation>,
+    /// The parts that nothing is wrong with so far; they may refer to others.
+    pub sound: Option<(Config, Locations)>,
 }
 
 impl Rejected {
     /// Nothing of it can be used.
     fn whole(faults: Diagnostics) -> Box<Self> {
-        Box::new(Self { faults, filters: BTreeMap::new(), locations: BTreeMap::new() })
+        Box::new(Self { faults, sound: None })
     }
 }
 

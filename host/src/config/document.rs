@@ -1,7 +1,7 @@
 //! The whole document: top-level keys, and the order in which the parts are read.
 //!
-//! **Invariant:** a text with a fault gives no [`Config`], but its sound filters, so that what is wrong with those can be
-//! told too.
+//! **Invariant:** a text with a fault gives no [`Config`] to serve with, but its sound parts, so that what is wrong with the
+//! files that those name can be told too.
 
 use std::{
     fs::File,
@@ -63,10 +63,7 @@ pub(crate) fn parse_whole(text: &str, file: &Path) -> Result<(Config, Locations)
     let no_toml = || Rejected::whole(Location::file(file).error("not a TOML document").into());
     match (source.finish(), parsed) {
         (None, parsed) => parsed.ok_or_else(no_toml),
-        (Some(faults), None) => Err(Rejected::whole(faults)),
-        (Some(faults), Some((config, locations))) => {
-            Err(Box::new(Rejected { faults, filters: config.filters, locations: locations.filters }))
-        }
+        (Some(faults), sound) => Err(Box::new(Rejected { faults, sound })),
     }
 }
 

@@ -84,7 +84,8 @@ impl Reader<'_> {
         let (authorities, roots) = ca.unwrap_or_else(|| Some((Vec::new(), RootCertStore::empty())))?;
         let auth = tls.client.as_ref().map(|client| client.auth);
         let trust = server::Trust { authorities, auth, min_version: tls.min_version };
-        let certificates = pairs.into_iter().collect::<Option<_>>()?;
+        // None at all is a fault of the text.
+        let certificates = pairs.into_iter().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
         let made = server::Tls::new(server::Material { certificates, trust, roots }, known);
         self.read(&who, &location.ca, made)
     }
