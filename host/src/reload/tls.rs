@@ -115,9 +115,9 @@ impl Reader<'_> {
         let chain = self.read(who, &location.certificate, pem::certificates(&pair.certificate));
         // A key that cannot be read is worth a fault of its own.
         let key = self.read(who, &location.private_key, pem::private_key(&pair.private_key));
-        let certified = pem::certified_key(&pair.private_key, chain?, key?);
+        let certified = pem::certified_key(pair, chain?, key?);
         let at = match &certified {
-            Err(PemError::BadChain(_)) => &location.certificate,
+            Err(PemError::BadChain(..)) => &location.certificate,
             _ => &location.private_key,
         };
         let certified = self.read(who, at, certified)?;

@@ -51,6 +51,7 @@ mod parser_refusals;
 mod proxy_protocol;
 mod rate_limit_filter;
 mod reload;
+mod pem_files;
 mod reload_faults;
 mod rests;
 mod routes;
