@@ -135,13 +135,15 @@ pub enum Families {
     Ipv6,
 }
 
-/// `drain_delay`, `drain_timeout`.
+/// `drain_delay`, `drain_timeout`, `drain_idle_grace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// From SIGTERM (readiness fails) until the listeners close. Default 0 s.
     pub delay: Duration,
     /// From SIGTERM until the process ends whatever is still running. Default 30 s.
     pub timeout: Duration,
+    /// For how long an HTTP/1 connection that is to end may be without a request. Default 5 s, at most `timeout`.
+    pub idle_grace: Duration,
 }
 
 /// `[[listeners]]`

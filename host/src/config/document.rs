@@ -19,6 +19,8 @@ use super::{
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+/// `drain_idle_grace` without the key, where `drain_timeout` is not shorter.
+const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(5);
 
 /// Reads and checks a configuration file, but for what only a filter can judge.
 ///
@@ -117,5 +119,15 @@ fn drain(root: &Table<'_>) -> Drain {
         let at = root.get("drain_timeout").or_else(|| root.get("drain_delay"));
         at.inspect(|value| value.report(Fault::new(message).help(help)));
     }
-    Drain { delay, timeout }
+    Drain { delay, timeout, idle_grace: idle_grace(root, timeout) }
+}
+
+fn idle_grace(root: &Table<'_>, timeout: Duration) -> Duration {
+    let grace = root.read("drain_idle_grace", duration_or_zero);
+    if grace.is_some_and(|grace| grace > timeout) {
+        let fault = Fault::new("longer than `drain_timeout`, when every connection is ended");
+        let help = format!("now: drain_timeout = \"{}\"", duration_text(timeout));
+        root.get("drain_idle_grace").inspect(|value| value.report(fault.help(help)));
+    }
+    grace.unwrap_or(DRAIN_IDLE_GRACE.min(timeout))
 }

@@ -20,6 +20,7 @@ pub fn effective(config: &Config) -> Value {
         "workers": config.workers,
         "drain_delay": duration_text(config.drain.delay),
         "drain_timeout": duration_text(config.drain.timeout),
+        "drain_idle_grace": duration_text(config.drain.idle_grace),
         "admin": { "listen": config.admin.listen.to_string() },
         "dns": dns(&config.dns),
         "listeners": config.listeners.iter().map(listener).collect::<Value>(),

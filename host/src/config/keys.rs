@@ -19,8 +19,8 @@ macro_rules! sections {
 }
 
 sections! {
-    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "dns" "listeners" "filters" "routes"
-        "upstreams";
+    ROOT "the top level":
+        "workers" "drain_delay" "drain_timeout" "drain_idle_grace" "admin" "dns" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
     DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`":

@@ -48,8 +48,8 @@ use crate::{
     worker::{ConnectionCount, Worker},
 };
 
-/// After the drain began, a connection gets this long to send the request that its end is announced on.
-const DRAIN_GRACE: Duration = Duration::from_millis(1000);
+/// After `idle_timeout`, a connection gets this long to send the request that its end is announced on.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
@@ -160,7 +160,7 @@ pub(super) fn spawn(
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
             let mut stream = stream;
-            if let Some(peers) = announced(&mut stream, peers, &settings, closing.clone()).await {
+            if let Some(peers) = announced(&worker, &mut stream, peers, &settings, closing.clone()).await {
                 let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, counted);
                 serve(connection, stream, tls, closing).await;
             }
@@ -181,7 +181,8 @@ async fn announced(
     let read = tokio::select! {
         biased;
         read = proxy_protocol::read(stream, listener.limits.header_timeout) => read,
-        () = grace_over(closing) => return None,
+        () = grace_over(worker, closing) => return None,
+    worker: &Worker,
     };
     match read {
         Ok(announced) => Some(announced.unwrap_or(peers)),
@@ -234,7 +235,7 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let begun = tokio::select! {
         biased;
         begun = begin(&connection, stream, tls) => begun,
-        () = grace_over(closing.clone()) => return,
+        () = grace_over(&connection.worker, closing.clone()) => return,
     };
     let Some((stream, beginning, alpn)) = begun else { return };
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
@@ -287,9 +288,9 @@ async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) ->
 }
 
 /// Until a client that has not asked yet was given its time since the drain began.
-async fn grace_over(mut closing: watch::Receiver<bool>) {
+async fn grace_over(worker: &Worker, mut closing: watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
-    tokio::time::sleep(DRAIN_GRACE).await;
+    tokio::time::sleep(worker.drain_idle_grace()).await;
 }
 
 async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {

@@ -25,6 +25,7 @@ mod chunk_endings;
 mod cors_filter;
 mod cut_off;
 mod drain;
+mod drain_idle;
 mod examples;
 mod ext_authz_filter;
 mod fault_filter;
