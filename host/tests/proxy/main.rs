@@ -44,6 +44,7 @@ mod limits;
 mod logging;
 mod names;
 mod listener_addresses;
+mod lost_log;
 mod names_answers;
 mod names_tls;
 mod names_under_load;
