@@ -53,6 +53,7 @@ mod parser_refusals;
 mod proxy_protocol;
 mod rate_limit_filter;
 mod reload;
+mod proxy_protocol_errors;
 mod pem_files;
 mod reload_faults;
 mod rests;
