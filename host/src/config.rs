@@ -239,6 +239,8 @@ pub struct ListenerLimits {
     pub http2_connection_window: u32,
     /// `http2_send_buffer`: response bytes handed to one HTTP/2 stream that its client has not taken. Default 32 KiB.
     pub http2_send_buffer: usize,
+    /// `http2_connection_heads`: request heads of an HTTP/2 connection that wait for their responses. Default 1.5 MiB.
+    pub http2_connection_heads: usize,
 }
 
 /// `[filters.NAME]`

@@ -18,6 +18,7 @@ mod connection;
 mod destination;
 mod guard;
 mod guarded;
+mod heads;
 mod link;
 mod pace;
 mod parser_answer;
@@ -26,8 +27,8 @@ mod proxy_protocol;
 mod room;
 mod session;
 mod socket;
-mod tls;
 pub(crate) mod stall;
+mod tls;
 mod tunnel;
 
 pub(crate) use connection::{ActiveExchange, Connection};
@@ -38,8 +39,8 @@ pub(crate) use tunnel::Tunnel;
 use crate::{config, worker::Worker};
 use room::Room;
 use socket::{claim, join, overlaps};
-/// The pause after the process ran out of descriptors or memory.
 
+/// The pause after the process ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// One configured address with a socket for every worker.

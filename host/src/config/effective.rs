@@ -111,6 +111,7 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "http2_stream_window": size_text(limits.http2_stream_window.into()),
         "http2_connection_window": size_text(limits.http2_connection_window.into()),
         "http2_send_buffer": size_text(limits.http2_send_buffer as u64),
+        "http2_connection_heads": size_text(limits.http2_connection_heads as u64),
     })
 }
 

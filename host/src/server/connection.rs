@@ -30,6 +30,7 @@ use super::{
     BoundListener, TlsSession, destination,
     guard::Guard,
     guarded::Guarded,
+    heads::Heads,
     link::Link,
     parser_answer::is_bare,
     preface::Beginning,
@@ -75,6 +76,8 @@ pub(crate) struct Connection {
     link: Rc<Link>,
     /// What the connection becomes once hyper is done with it.
     tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
+    /// Of the requests that have no response yet.
+    heads: Heads,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
     _counted: Counted,
@@ -121,10 +124,16 @@ impl Connection {
         self: Rc<Self>,
         request: Request<Incoming>,
         active: ActiveExchange,
-    ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+    ) -> Result<Response<ResponseBody>, h2::Error> {
         let http1 = request.version() != Version::HTTP_2;
+        let head_bytes = if http1 { 0 } else { exchange::head_size(&request) };
+        let Some(kept) = self.heads.keep(head_bytes, self.listener.limits.http2_connection_heads) else {
+            observe::count_refusal(Refusal::Http2Heads);
+            return Err(h2::Reason::REFUSED_STREAM.into());
+        };
         let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
-        let mut response = exchange::serve(&self, request).await;
+        let mut response = exchange::serve(&self, request, head_bytes).await;
+        drop(kept);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *self.tunnel.borrow_mut() = response.body_mut().take_tunnel().map(|tunnel| (tunnel, active));
             return Ok(response);
@@ -173,6 +182,7 @@ pub(super) fn spawn(
 
 /// Whose connection it is, as a load balancer announces it; none when it must be closed.
 async fn announced(
+    worker: &Worker,
     stream: &mut TcpStream,
     peers: Announced,
     listener: &config::Listener,
@@ -182,7 +192,6 @@ async fn announced(
         biased;
         read = proxy_protocol::read(stream, listener.limits.header_timeout) => read,
         () = grace_over(worker, closing) => return None,
-    worker: &Worker,
     };
     match read {
         Ok(announced) => Some(announced.unwrap_or(peers)),
@@ -225,6 +234,7 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             link: Rc::default(),
             tunnel: RefCell::default(),
+            heads: Heads::default(),
             answered_barely: Cell::new(false),
             _counted: counted,
         })
