@@ -65,16 +65,14 @@ pub struct ListenerLocation {
 pub(crate) struct Rejected {
     /// What is wrong.
     pub faults: Diagnostics,
-    /// The filters that nothing is wrong with so far.
-    pub filters: BTreeMap<Arc<str>, Filter>,
-    /// Where these stand.
-    pub locations: BTreeMap<Arc<str>, FilterLocation>,
+    /// The parts that nothing is wrong with so far; they may refer to others.
+    pub sound: Option<(Config, Locations)>,
 }
 
 impl Rejected {
     /// Nothing of it can be used.
     fn whole(faults: Diagnostics) -> Box<Self> {
-        Box::new(Self { faults, filters: BTreeMap::new(), locations: BTreeMap::new() })
+        Box::new(Self { faults, sound: None })
     }
 }
 
@@ -137,13 +135,15 @@ pub enum Families {
     Ipv6,
 }
 
-/// `drain_delay`, `drain_timeout`.
+/// `drain_delay`, `drain_timeout`, `drain_idle_grace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drain {
     /// From SIGTERM (readiness fails) until the listeners close. Default 0 s.
     pub delay: Duration,
     /// From SIGTERM until the process ends whatever is still running. Default 30 s.
     pub timeout: Duration,
+    /// For how long an HTTP/1 connection that is to end may be without a request. Default 5 s, at most `timeout`.
+    pub idle_grace: Duration,
 }
 
 /// `[[listeners]]`
@@ -239,6 +239,8 @@ pub struct ListenerLimits {
     pub http2_connection_window: u32,
     /// `http2_send_buffer`: response bytes handed to one HTTP/2 stream that its client has not taken. Default 32 KiB.
     pub http2_send_buffer: usize,
+    /// `http2_connection_heads`: request heads of an HTTP/2 connection that wait for their responses. Default 1.5 MiB.
+    pub http2_connection_heads: usize,
 }
 
 /// `[filters.NAME]`

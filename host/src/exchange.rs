@@ -33,7 +33,7 @@ mod wishes;
 
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
-pub(crate) use head::Forwarded;
+pub(crate) use head::{Forwarded, size as head_size};
 pub use info::{ExchangeInfo, Variables};
 pub(crate) use refusal::status;
 
@@ -49,13 +49,18 @@ use crate::{
 use chain::{Exchange, Slots};
 use head::Unacceptable;
 
-/// Answers one request of a connection; the answer may be an error of the host's.
-pub(crate) async fn serve(connection: &Connection, request: Request<Incoming>) -> Response<ResponseBody> {
+/// Answers one request of a connection; the answer may be an error of the host's. Of an HTTP/2 request, `head_bytes` is
+/// the [`size`](head_size) of its head.
+pub(crate) async fn serve(
+    connection: &Connection,
+    request: Request<Incoming>,
+    head_bytes: usize,
+) -> Response<ResponseBody> {
     let started = Instant::now();
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
     let generation = connection.worker.generation();
-    if let Err(kind) = head::check_size(&head, &connection.listener.limits) {
+    if let Err(kind) = head::check_size(&head, head_bytes, &connection.listener.limits) {
         return refuse(connection, (&head.method, protocol), kind, refusal::status(kind));
     }
     let wishes = match head::accept(&mut head, &connection.forwarded, &connection.listener) {

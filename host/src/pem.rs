@@ -2,7 +2,8 @@
 //!
 //! Reads and takes apart; whom a certificate convinces is decided where it is used (`server/tls.rs`, `upstream/tls.rs`).
 //!
-//! **Invariant:** a key is only ever handed out together with a certificate that it belongs to.
+//! **Invariant:** a key is only ever handed out together with a certificate that it belongs to, and no message shows what
+//! is in a file.
 
 use std::{
     fs::File,
@@ -23,6 +24,8 @@ use rustls::{
 };
 use x509_cert::{Certificate, der::Decode};
 
+use crate::config::KeyPair;
+
 /// The largest file that is read.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 
@@ -35,17 +38,19 @@ pub(crate) enum PemError {
     #[error("cannot read {0}: {1}")]
     Read(String, #[source] io::Error),
     #[error("{0} is not a PEM file that can be read: {1}")]
-    NotPem(String, pem::Error),
-    #[error("there is no certificate in {0}")]
+    NotPem(String, &'static str),
+    #[error("there is no certificate in {0}; expected are `-----BEGIN CERTIFICATE-----` parts")]
     NoCertificate(String),
-    #[error("there is no private key in {0}; keys under a passphrase cannot be used")]
+    #[error(
+        "there is no private key in {0}; expected is a `-----BEGIN PRIVATE KEY-----` part, and keys under a passphrase cannot be used"
+    )]
     NoKey(String),
     #[error("certificate {1} in {0} cannot be used: {2}")]
     BadCertificate(String, usize, #[source] rustls::Error),
-    #[error("the certificate cannot be used: {0}")]
-    BadChain(#[source] rustls::Error),
-    #[error("the private key in {0} cannot be used: {1}")]
-    BadKey(String, #[source] rustls::Error),
+    #[error("the certificate in {0} cannot be used: {1}")]
+    BadChain(String, #[source] rustls::Error),
+    #[error("the private key in {0} cannot be used: expected is an RSA, ECDSA or Ed25519 key")]
+    BadKey(String),
     #[error("the private key in {0} does not belong to the certificate")]
     Mismatch(String),
 }
@@ -70,7 +75,7 @@ pub(crate) fn certificates(path: &Path) -> Result<Chain, PemError> {
     let text = read(path)?;
     let chain: Chain = CertificateDer::pem_slice_iter(&text)
         .collect::<Result<_, _>>()
-        .map_err(|error| PemError::NotPem(name(path), error))?;
+        .map_err(|error| PemError::NotPem(name(path), damage(&error)))?;
     if chain.is_empty() { Err(PemError::NoCertificate(name(path))) } else { Ok(chain) }
 }
 
@@ -97,20 +102,30 @@ pub(crate) fn private_key(path: &Path) -> Result<PrivateKey, PemError> {
     let text = read(path)?;
     PrivateKeyDer::from_pem_slice(&text).map(PrivateKey).map_err(|error| match error {
         pem::Error::NoItemsFound => PemError::NoKey(name(path)),
-        error => PemError::NotPem(name(path), error),
+        error => PemError::NotPem(name(path), damage(&error)),
     })
 }
 
-/// The key from `path` together with the chain it belongs to.
+/// The key of `files` together with the chain it belongs to.
 ///
 /// # Errors
 /// When it is of no kind that can be used, or the key of another certificate.
-pub(crate) fn certified_key(path: &Path, chain: Chain, key: PrivateKey) -> Result<Arc<CertifiedKey>, PemError> {
+pub(crate) fn certified_key(files: &KeyPair, chain: Chain, key: PrivateKey) -> Result<Arc<CertifiedKey>, PemError> {
     CertifiedKey::from_der(chain, key.0, &provider()).map(Arc::new).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::Mismatch(name(path)),
-        error @ rustls::Error::InvalidCertificate(_) => PemError::BadChain(error),
-        error => PemError::BadKey(name(path), error),
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::Mismatch(name(&files.private_key)),
+        error @ rustls::Error::InvalidCertificate(_) => PemError::BadChain(name(&files.certificate), error),
+        _ => PemError::BadKey(name(&files.private_key)),
     })
+}
+
+/// What is wrong, without a byte of the file: the library's own words quote it, and it may be a key.
+fn damage(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a part has no `-----END ...-----` line, the file may be half written",
+        pem::Error::IllegalSectionStart { .. } => "a `-----BEGIN ...-----` line does not end after its dashes",
+        pem::Error::Base64Decode(_) => "what stands between BEGIN and END is not base64",
+        _ => "expected are parts in base64 between `-----BEGIN ...-----` and `-----END ...-----` lines",
+    }
 }
 
 /// The end entity's certificate, taken apart; `None` when it cannot be.

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 mod aside;
@@ -19,6 +18,7 @@ mod connection;
 mod destination;
 mod guard;
 mod guarded;
+mod heads;
 mod link;
 mod pace;
 mod parser_answer;
@@ -26,6 +26,7 @@ mod preface;
 mod proxy_protocol;
 mod room;
 mod session;
+mod socket;
 pub(crate) mod stall;
 mod tls;
 mod tunnel;
@@ -37,9 +38,8 @@ pub(crate) use tunnel::Tunnel;
 
 use crate::{config, worker::Worker};
 use room::Room;
+use socket::{claim, join, overlaps};
 
-/// Connections that may wait to be accepted, per socket.
-const BACKLOG: i32 = 4096;
 /// The pause after the process ran out of descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
@@ -57,17 +57,23 @@ pub(crate) struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds a socket for each of `workers` workers.
+    /// Binds a socket for each of `workers` workers. The address may overlap with `ours`, which this process listens
+    /// on, but not with another process's.
     ///
     /// # Errors
     /// What the system says: address in use, permission denied, ...
-    pub(crate) fn bind(settings: Arc<config::Listener>, tls: Option<Arc<Tls>>, workers: usize) -> io::Result<Self> {
+    pub(crate) fn bind(
+        settings: Arc<config::Listener>,
+        tls: Option<Arc<Tls>>,
+        workers: usize,
+        ours: &[SocketAddr],
+    ) -> io::Result<Self> {
         let address = settings.listen;
-        let first = bind(address)?;
+        let first = if ours.iter().any(|ours| overlaps(*ours, address)) { join(address) } else { claim(address) }?;
         let local = first.local_addr()?;
         let mut sockets = vec![Mutex::new(Some(first))];
         for _ in 1..workers {
-            sockets.push(Mutex::new(Some(bind(local)?)));
+            sockets.push(Mutex::new(Some(join(local)?)));
         }
         Ok(Self { address, local, settings, tls, sockets: Arc::new(sockets) })
     }
@@ -81,19 +87,6 @@ impl BoundListener {
     pub(crate) fn socket(&self, worker: usize) -> Option<StdListener> {
         self.sockets.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(false)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
 /// A running accept loop.

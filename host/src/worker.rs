@@ -155,6 +155,11 @@ impl Worker {
         worker
     }
 
+    /// For how long a connection that is to end may be without a request.
+    pub(crate) fn drain_idle_grace(&self) -> Duration {
+        self.generation.borrow().snapshot.config.drain.idle_grace
+    }
+
     /// The generation that new exchanges begin with.
     pub(crate) fn generation(&self) -> Rc<Generation> {
         self.generation.borrow().clone()

@@ -1,7 +1,7 @@
 //! The whole document: top-level keys, and the order in which the parts are read.
 //!
-//! **Invariant:** a text with a fault gives no [`Config`], but its sound filters, so that what is wrong with those can be
-//! told too.
+//! **Invariant:** a text with a fault gives no [`Config`] to serve with, but its sound parts, so that what is wrong with the
+//! files that those name can be told too.
 
 use std::{
     fs::File,
@@ -19,6 +19,8 @@ use super::{
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+/// `drain_idle_grace` without the key, where `drain_timeout` is not shorter.
+const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(5);
 
 /// Reads and checks a configuration file, but for what only a filter can judge.
 ///
@@ -63,10 +65,7 @@ pub(crate) fn parse_whole(text: &str, file: &Path) -> Result<(Config, Locations)
     let no_toml = || Rejected::whole(Location::file(file).error("not a TOML document").into());
     match (source.finish(), parsed) {
         (None, parsed) => parsed.ok_or_else(no_toml),
-        (Some(faults), None) => Err(Rejected::whole(faults)),
-        (Some(faults), Some((config, locations))) => {
-            Err(Box::new(Rejected { faults, filters: config.filters, locations: locations.filters }))
-        }
+        (Some(faults), sound) => Err(Box::new(Rejected { faults, sound })),
     }
 }
 
@@ -120,5 +119,15 @@ fn drain(root: &Table<'_>) -> Drain {
         let at = root.get("drain_timeout").or_else(|| root.get("drain_delay"));
         at.inspect(|value| value.report(Fault::new(message).help(help)));
     }
-    Drain { delay, timeout }
+    Drain { delay, timeout, idle_grace: idle_grace(root, timeout) }
+}
+
+fn idle_grace(root: &Table<'_>, timeout: Duration) -> Duration {
+    let grace = root.read("drain_idle_grace", duration_or_zero);
+    if grace.is_some_and(|grace| grace > timeout) {
+        let fault = Fault::new("longer than `drain_timeout`, when every connection is ended");
+        let help = format!("now: drain_timeout = \"{}\"", duration_text(timeout));
+        root.get("drain_idle_grace").inspect(|value| value.report(fault.help(help)));
+    }
+    grace.unwrap_or(DRAIN_IDLE_GRACE.min(timeout))
 }

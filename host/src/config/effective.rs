@@ -20,6 +20,7 @@ pub fn effective(config: &Config) -> Value {
         "workers": config.workers,
         "drain_delay": duration_text(config.drain.delay),
         "drain_timeout": duration_text(config.drain.timeout),
+        "drain_idle_grace": duration_text(config.drain.idle_grace),
         "admin": { "listen": config.admin.listen.to_string() },
         "dns": dns(&config.dns),
         "listeners": config.listeners.iter().map(listener).collect::<Value>(),
@@ -110,6 +111,7 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "http2_stream_window": size_text(limits.http2_stream_window.into()),
         "http2_connection_window": size_text(limits.http2_connection_window.into()),
         "http2_send_buffer": size_text(limits.http2_send_buffer as u64),
+        "http2_connection_heads": size_text(limits.http2_connection_heads as u64),
     })
 }
 

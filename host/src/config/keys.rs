@@ -19,8 +19,8 @@ macro_rules! sections {
 }
 
 sections! {
-    ROOT "the top level": "workers" "drain_delay" "drain_timeout" "admin" "dns" "listeners" "filters" "routes"
-        "upstreams";
+    ROOT "the top level":
+        "workers" "drain_delay" "drain_timeout" "drain_idle_grace" "admin" "dns" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
     DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`":
@@ -29,7 +29,7 @@ sections! {
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout" "body_timeout" "request_timeout"
         "write_timeout" "max_connections" "max_streams" "max_resets" "http1_buffer" "http2_stream_window"
-        "http2_connection_window" "http2_send_buffer";
+        "http2_connection_window" "http2_send_buffer" "http2_connection_heads";
     LISTENER_TLS "`tls` of a listener":
         "certificate" "private_key" "certificates" "client_ca" "client_auth" "min_version";
     CERTIFICATE "an item of `certificates`": "certificate" "private_key";

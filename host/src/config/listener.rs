@@ -151,6 +151,8 @@ fn limits(listener: &Table<'_>) -> ListenerLimits {
             default.http2_connection_window,
         ),
         http2_send_buffer: bytes("http2_send_buffer", MIN_BUFFER..=16 * MIB).unwrap_or(default.http2_send_buffer),
+        http2_connection_heads: bytes("http2_connection_heads", MIN_BUFFER..=1024 * MIB)
+            .unwrap_or(default.http2_connection_heads),
     }
 }
 
@@ -172,6 +174,7 @@ impl Default for ListenerLimits {
             http2_stream_window: 256 * 1024,
             http2_connection_window: 1024 * 1024,
             http2_send_buffer: 32 * 1024,
+            http2_connection_heads: 1536 * 1024,
         }
     }
 }

@@ -176,6 +176,11 @@ fn server_name(value: &Value<'_>) -> Result<String, Fault> {
 
 fn path(value: &Value<'_>) -> Result<PathBuf, Fault> {
     let text = value.text("the path of a PEM file")?;
+    if text.contains("-----BEGIN") {
+        return Err(
+            Fault::new("this is the content of a PEM file, not its path").help("write it to a file and name that")
+        );
+    }
     if text.is_empty() || text.contains('\0') {
         return Err(Fault::new("not a path").help("the path of a PEM file, relative to this one"));
     }

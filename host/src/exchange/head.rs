@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     header::{self, Entry, HOST},
     request::Parts,
 };
@@ -31,23 +31,28 @@ pub(crate) struct Forwarded {
     pub scheme: &'static str,
 }
 
-/// Holds an HTTP/2 head to the limits; HTTP/1 is held to them by its parser. Sizes are as they stand in HTTP/1.
+/// The size of an HTTP/2 head, as it would stand in HTTP/1; bytes.
+pub(crate) fn size<B>(head: &Request<B>) -> usize {
+    /// `: ` and CR LF.
+    const AROUND_FIELD: usize = 4;
+    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + AROUND_FIELD;
+    target_size(head.uri()) + head.headers().iter().map(field).sum::<usize>()
+}
+
+fn target_size(uri: &Uri) -> usize {
+    uri.path_and_query().map_or(0, |target| target.as_str().len())
+}
+
+/// Holds an HTTP/2 head of so many `bytes` to the limits; HTTP/1 is held to them by its parser.
 ///
 /// # Errors
 /// [`ErrorKind::UriTooLong`] when the target alone is over the limit, [`ErrorKind::HeadersTooLarge`].
-pub(crate) fn check_size(head: &Parts, limits: &ListenerLimits) -> Result<(), ErrorKind> {
-    /// `: ` and CR LF.
-    const AROUND_FIELD: usize = 4;
-    if head.version != Version::HTTP_2 {
+pub(crate) fn check_size(head: &Parts, bytes: usize, limits: &ListenerLimits) -> Result<(), ErrorKind> {
+    if bytes <= limits.max_header_bytes {
         return Ok(());
     }
-    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > limits.max_header_bytes {
-        return Err(ErrorKind::UriTooLong);
-    }
-    let field = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + AROUND_FIELD;
-    let bytes: usize = target + head.headers.iter().map(field).sum::<usize>();
-    if bytes <= limits.max_header_bytes { Ok(()) } else { Err(ErrorKind::HeadersTooLarge) }
+    let uri_alone = target_size(&head.uri) > limits.max_header_bytes;
+    Err(if uri_alone { ErrorKind::UriTooLong } else { ErrorKind::HeadersTooLarge })
 }
 
 /// Why a request is refused for its head alone.

@@ -7,7 +7,10 @@ use std::{
     ffi::OsStr,
     fmt::{self, Debug, Write},
     io::{self, IsTerminal},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use tracing::{Subscriber, field::Field};
@@ -56,6 +59,26 @@ struct Logger {
 
 static LOGGER: Mutex<Option<Logger>> = Mutex::new(None);
 
+/// Lines that standard error did not take.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts lines that cannot be written: the thread that writes tells nobody.
+struct Counting<W>(W);
+
+impl<W: io::Write> io::Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        self.0.write_all(line).inspect_err(|_| _ = REFUSED.fetch_add(1, Relaxed))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Starts logging, once per process; a second call changes nothing. Without `RUST_LOG` the level is `info`. Lines are
 /// written by a thread of their own.
 pub fn init(format: LogFormat) {
@@ -68,17 +91,17 @@ pub fn init(format: LogFormat) {
         .lossy(true)
         .buffered_lines_limit(MAX_WAITING_LINES)
         .thread_name("meshup-log")
-        .finish(io::stderr());
+        .finish(Counting(io::stderr()));
     let dropped = writer.error_counter();
     if tracing::subscriber::set_global_default(subscriber(format, filter, writer)).is_ok() {
         *logger = Some(Logger { thread, dropped });
     }
 }
 
-/// Log lines dropped so far because nobody took them.
+/// Log lines lost so far: because nobody took them, or because they could not be written.
 pub(crate) fn lines_dropped() -> u64 {
     let logger = LOGGER.lock().unwrap_or_else(PoisonError::into_inner);
-    logger.as_ref().map_or(0, |logger| logger.dropped.dropped_lines() as u64)
+    logger.as_ref().map_or(0, |logger| logger.dropped.dropped_lines() as u64) + REFUSED.load(Relaxed)
 }
 
 /// Writes what waits, if somebody takes it: for the end of the process.

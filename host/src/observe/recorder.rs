@@ -54,7 +54,10 @@ fn describe() {
     describe_counter!("meshup_filter_calls_total", "Events handed to a filter");
     describe_counter!("meshup_filter_faults_total", "Faults of a filter, by kind");
     describe_histogram!("meshup_filter_duration_seconds", Unit::Seconds, "Time of one call of a filter, sampled");
-    describe_counter!("meshup_log_lines_dropped_total", "Log lines dropped because nobody took them");
+    describe_counter!(
+        "meshup_log_lines_dropped_total",
+        "Log lines lost: nobody took them, or standard error refused them"
+    );
     describe_counter!("meshup_reloads_total", "Reloads, by result");
     describe_counter!("meshup_dns_lookups_total", "Look-ups of the names of endpoints, by name and result");
     describe_gauge!("meshup_generation", "The configuration generation in service");

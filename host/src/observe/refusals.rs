@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     WriteTimeout,
     /// `max_connections` are open.
     MaxConnections,
+    /// A stream's head was more than its connection may keep waiting.
+    Http2Heads,
     /// The HTTP/2 library ended a connection because of what the client sent too much of.
     Http2Flood,
     /// The HTTP/2 library ended a connection because of what the client did against the protocol, its windows included.
@@ -36,6 +38,7 @@ impl Refusal {
             Self::IdleTimeout => "idle-timeout",
             Self::WriteTimeout => "write-timeout",
             Self::MaxConnections => "max-connections",
+            Self::Http2Heads => "http2-heads",
             Self::Http2Flood => "http2-flood",
             Self::Http2Error => "http2-error",
         }

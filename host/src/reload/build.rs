@@ -2,11 +2,11 @@
 //!
 //! **Invariant:** no listener is bound before everything else is right.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{filters, tls};
 use crate::{
-    config::{Config, Diagnostic, Diagnostics, Locations},
+    config::{Config, Diagnostic, Diagnostics, Listener, ListenerLocation, Locations},
     names::Names,
     route::RouteTable,
     server::{self, BoundListener},
@@ -93,24 +93,29 @@ impl Builder {
         previous: Option<&Snapshot>,
         faults: &mut Vec<Diagnostic>,
     ) -> Vec<Arc<BoundListener>> {
-        let mut listeners = Vec::new();
+        let mut listeners: Vec<Arc<BoundListener>> = Vec::new();
+        let known = previous.map_or(&[][..], |previous| &previous.listeners);
         for ((settings, tls), location) in config.listeners.iter().zip(tls).zip(&locations.listeners) {
             let settings = Arc::new(settings.clone());
-            let bound = previous
-                .and_then(|previous| previous.listeners.iter().find(|listener| listener.address == settings.listen));
-            match bound {
+            let ours = Vec::from_iter(known.iter().chain(&listeners).map(|listener| listener.local));
+            match known.iter().find(|listener| listener.address == settings.listen) {
                 Some(bound) => listeners.push(Arc::new(bound.with_settings(settings, tls))),
-                None => match BoundListener::bind(settings.clone(), tls, self.workers) {
+                None => match BoundListener::bind(settings.clone(), tls, self.workers, &ours) {
                     Ok(listener) => listeners.push(Arc::new(listener)),
-                    Err(error) => {
-                        let message =
-                            format!("listener {:?}: cannot listen on {}: {error}", settings.name, settings.listen);
-                        faults.push(location.address.error(message));
-                    }
+                    Err(error) => faults.push(not_bound(&settings, location, &error)),
                 },
             }
         }
         listeners
+    }
+}
+
+fn not_bound(settings: &Listener, location: &ListenerLocation, error: &io::Error) -> Diagnostic {
+    let Listener { name, listen, .. } = settings;
+    let fault = location.address.error(format!("listener {name:?}: cannot listen on {listen}: {error}"));
+    match error.kind() {
+        io::ErrorKind::AddrInUse => fault.with_help("another process listens there: `ss -ltnp` shows which"),
+        _ => fault,
     }
 }
 

@@ -26,19 +26,23 @@ pub(crate) fn check(runtime: &Arc<Runtime>, source: &Source) -> Result<(Config, 
     Diagnostics::of(faults).map_or(Ok((config, tls.expired)), Err)
 }
 
-/// Reads a configuration. Where it has faults, its sound filters are tried, so that theirs are told with them.
+/// Reads a configuration. Where it has faults, its sound filters and certificates are tried, so that theirs are told with
+/// them.
 ///
 /// # Errors
-/// Every fault of the text, and then of filters and modules too.
+/// Every fault of the text, and then of filters, modules and certificates too.
 pub(crate) fn read(
     runtime: &Arc<Runtime>,
     source: &Source,
     previous: Option<&Snapshot>,
 ) -> Result<(Config, Locations), Diagnostics> {
     source.read().map_err(|rejected| {
-        let Rejected { faults, filters, locations } = *rejected;
+        let Rejected { faults, sound } = *rejected;
         let mut others = Vec::new();
-        configure(runtime, &filters, &locations, previous, &mut others);
+        if let Some((config, locations)) = sound {
+            configure(runtime, &config.filters, &locations.filters, previous, &mut others);
+            tls::load(&config, &locations, previous, &mut others);
+        }
         faults.and(others)
     })
 }

@@ -84,7 +84,8 @@ impl Reader<'_> {
         let (authorities, roots) = ca.unwrap_or_else(|| Some((Vec::new(), RootCertStore::empty())))?;
         let auth = tls.client.as_ref().map(|client| client.auth);
         let trust = server::Trust { authorities, auth, min_version: tls.min_version };
-        let certificates = pairs.into_iter().collect::<Option<_>>()?;
+        // None at all is a fault of the text.
+        let certificates = pairs.into_iter().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
         let made = server::Tls::new(server::Material { certificates, trust, roots }, known);
         self.read(&who, &location.ca, made)
     }
@@ -114,9 +115,9 @@ impl Reader<'_> {
         let chain = self.read(who, &location.certificate, pem::certificates(&pair.certificate));
         // A key that cannot be read is worth a fault of its own.
         let key = self.read(who, &location.private_key, pem::private_key(&pair.private_key));
-        let certified = pem::certified_key(&pair.private_key, chain?, key?);
+        let certified = pem::certified_key(pair, chain?, key?);
         let at = match &certified {
-            Err(PemError::BadChain(_)) => &location.certificate,
+            Err(PemError::BadChain(..)) => &location.certificate,
             _ => &location.private_key,
         };
         let certified = self.read(who, at, certified)?;

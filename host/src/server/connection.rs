@@ -30,6 +30,7 @@ use super::{
     BoundListener, TlsSession, destination,
     guard::Guard,
     guarded::Guarded,
+    heads::Heads,
     link::Link,
     parser_answer::is_bare,
     preface::Beginning,
@@ -48,8 +49,8 @@ use crate::{
     worker::{ConnectionCount, Worker},
 };
 
-/// After the drain began, a connection gets this long to send the request that its end is announced on.
-const DRAIN_GRACE: Duration = Duration::from_millis(1000);
+/// After `idle_timeout`, a connection gets this long to send the request that its end is announced on.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// Streams that a client reset before they were begun: more are an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 /// Heads up to so many times their limit are read, so that the exchange refuses them and says why; what is larger the
@@ -75,6 +76,8 @@ pub(crate) struct Connection {
     link: Rc<Link>,
     /// What the connection becomes once hyper is done with it.
     tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
+    /// Of the requests that have no response yet.
+    heads: Heads,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
     _counted: Counted,
@@ -121,10 +124,16 @@ impl Connection {
         self: Rc<Self>,
         request: Request<Incoming>,
         active: ActiveExchange,
-    ) -> Result<Response<ResponseBody>, std::convert::Infallible> {
+    ) -> Result<Response<ResponseBody>, h2::Error> {
         let http1 = request.version() != Version::HTTP_2;
+        let head_bytes = if http1 { 0 } else { exchange::head_size(&request) };
+        let Some(kept) = self.heads.keep(head_bytes, self.listener.limits.http2_connection_heads) else {
+            observe::count_refusal(Refusal::Http2Heads);
+            return Err(h2::Reason::REFUSED_STREAM.into());
+        };
         let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
-        let mut response = exchange::serve(&self, request).await;
+        let mut response = exchange::serve(&self, request, head_bytes).await;
+        drop(kept);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *self.tunnel.borrow_mut() = response.body_mut().take_tunnel().map(|tunnel| (tunnel, active));
             return Ok(response);
@@ -160,7 +169,7 @@ pub(super) fn spawn(
         let worker = worker.clone();
         tokio::task::spawn_local(async move {
             let mut stream = stream;
-            if let Some(peers) = announced(&mut stream, peers, &settings, closing.clone()).await {
+            if let Some(peers) = announced(&worker, &mut stream, peers, &settings, closing.clone()).await {
                 let connection = Connection::new(&worker, settings, tls.is_some(), peers, destination, counted);
                 serve(connection, stream, tls, closing).await;
             }
@@ -173,6 +182,7 @@ pub(super) fn spawn(
 
 /// Whose connection it is, as a load balancer announces it; none when it must be closed.
 async fn announced(
+    worker: &Worker,
     stream: &mut TcpStream,
     peers: Announced,
     listener: &config::Listener,
@@ -181,7 +191,7 @@ async fn announced(
     let read = tokio::select! {
         biased;
         read = proxy_protocol::read(stream, listener.limits.header_timeout) => read,
-        () = grace_over(closing) => return None,
+        () = grace_over(worker, closing) => return None,
     };
     match read {
         Ok(announced) => Some(announced.unwrap_or(peers)),
@@ -224,6 +234,7 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             link: Rc::default(),
             tunnel: RefCell::default(),
+            heads: Heads::default(),
             answered_barely: Cell::new(false),
             _counted: counted,
         })
@@ -234,7 +245,7 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let begun = tokio::select! {
         biased;
         begun = begin(&connection, stream, tls) => begun,
-        () = grace_over(closing.clone()) => return,
+        () = grace_over(&connection.worker, closing.clone()) => return,
     };
     let Some((stream, beginning, alpn)) = begun else { return };
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
@@ -287,9 +298,9 @@ async fn handshake(connection: &Connection, stream: TcpStream, tls: Arc<Tls>) ->
 }
 
 /// Until a client that has not asked yet was given its time since the drain began.
-async fn grace_over(mut closing: watch::Receiver<bool>) {
+async fn grace_over(worker: &Worker, mut closing: watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
-    tokio::time::sleep(DRAIN_GRACE).await;
+    tokio::time::sleep(worker.drain_idle_grace()).await;
 }
 
 async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {

@@ -97,7 +97,7 @@ async fn an_exchange_under_way_is_finished_and_an_idle_connection_is_closed() {
     })
     .await;
     for protocol in Protocol::BOTH {
-        let process = Process::run(&config("", &origin)).await;
+        let process = Process::run(&config("drain_idle_grace = \"100ms\"", &origin)).await;
         let _idle = Client::connect(protocol, process.address()).await;
         let before = origin.requests();
         let client = Client::connect(protocol, process.address()).await;

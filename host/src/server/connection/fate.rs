@@ -14,11 +14,13 @@ use std::{
 
 use tokio::{sync::watch, time::Sleep};
 
-use super::{Connection, DRAIN_GRACE};
+use super::{Connection, IDLE_GRACE};
 use crate::{config, observe::Refusal, server::aside::Aside};
 
 /// For how long a connection has no request before it rests: shorter pauses are not worth another parser.
 const REST_AFTER: Duration = Duration::from_secs(2);
+/// How often the clock looks at a connection that is to end and has a request.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is to become of a connection, seen from beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,8 @@ pub(super) enum Ended {
     Rests,
 }
 
-/// Serves until the connection ends or rests, its time is up, or the drain ends it. `close` is called once when the drain
-/// begins and once more when its grace is over.
+/// Serves until the connection ends or rests, its time is up, or the drain ends it. `close` is called when the drain
+/// begins and when the grace is over.
 pub(super) async fn drive<C>(
     fates: &mut Fates<'_>,
     mut served: Pin<&mut C>,
@@ -78,13 +80,20 @@ where
     }
 }
 
+/// A connection is to end.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    since: Instant,
+    /// For how long it may still be without a request.
+    grace: Duration,
+}
+
 /// The fates of one connection: its timer, and the drain.
 pub(super) struct Fates<'a> {
     connection: &'a Connection,
     closing: watch::Receiver<bool>,
     timer: Pin<&'a mut Sleep>,
-    /// Since when it is to end.
-    ending: Option<Instant>,
+    ending: Option<Ending>,
     rests: bool,
 }
 
@@ -113,39 +122,59 @@ impl<'a> Fates<'a> {
     /// The next one.
     pub(super) async fn next(&mut self) -> Fate {
         loop {
-            tokio::select! {
+            let announced = tokio::select! {
                 biased;
-                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => {
-                    self.ending = Some(Instant::now());
-                    self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                    return Fate::Close;
-                }
-                () = self.timer.as_mut() => match self.connection.due(Instant::now(), self.rests) {
-                    Due::Head => return self.connection.end(Refusal::HeaderTimeout),
-                    Due::Write => return self.connection.end(Refusal::WriteTimeout),
-                    _ if self.ending.is_some_and(|since| self.connection.is_stuck(since)) => {
-                        return self.connection.end(Refusal::WriteTimeout);
-                    }
-                    _ if self.ending.is_some() => {
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::Idle => {
-                        self.connection.refuse(Refusal::IdleTimeout);
-                        self.ending = Some(Instant::now());
-                        self.connection.closing.set(true);
-                        self.timer.as_mut().reset((Instant::now() + DRAIN_GRACE).into());
-                        return Fate::Close;
-                    }
-                    Due::Rest => {
-                        self.rests = true;
-                        self.timer.as_mut().reset(Instant::now().into());
-                        return Fate::Rest;
-                    }
-                    Due::At(next) => self.timer.as_mut().reset(next.into()),
-                },
+                _ = self.closing.wait_for(|closing| *closing), if self.ending.is_none() => true,
+                () = self.timer.as_mut() => false,
+            };
+            if announced {
+                return self.begin_end(self.connection.drain_idle_grace());
+            }
+            if let Some(fate) = self.look() {
+                return fate;
             }
         }
+    }
+
+    /// What the clock says; `None` when it is to be looked at again.
+    fn look(&mut self) -> Option<Fate> {
+        let now = Instant::now();
+        match (self.connection.due(now, self.rests), self.ending) {
+            (Due::Head, _) => return Some(self.connection.end(Refusal::HeaderTimeout)),
+            (Due::Write, _) => return Some(self.connection.end(Refusal::WriteTimeout)),
+            (_, Some(ending)) => return self.look_at_end(ending, now),
+            (Due::Idle, None) => {
+                self.connection.refuse(Refusal::IdleTimeout);
+                self.connection.closing.set(true);
+                return Some(self.begin_end(IDLE_GRACE));
+            }
+            (Due::Rest, None) => {
+                self.rests = true;
+                self.timer.as_mut().reset(now.into());
+                return Some(Fate::Rest);
+            }
+            (Due::At(next), None) => self.timer.as_mut().reset(next.into()),
+        }
+        None
+    }
+
+    fn begin_end(&mut self, grace: Duration) -> Fate {
+        let since = Instant::now();
+        self.ending = Some(Ending { since, grace });
+        self.timer.as_mut().reset((since + grace.min(LOOK)).into());
+        Fate::Close
+    }
+
+    /// A connection that is to end is closed once it was without a request for its grace.
+    fn look_at_end(&mut self, ending: Ending, now: Instant) -> Option<Fate> {
+        let over = self.connection.grace_over(ending);
+        // What was said last is still not taken.
+        if over.is_some_and(|over| over + self.connection.listener.limits.write_timeout + LOOK <= now) {
+            return Some(self.connection.end(Refusal::WriteTimeout));
+        }
+        let next = over.filter(|over| *over > now).unwrap_or(now + LOOK);
+        self.timer.as_mut().reset(next.into());
+        over.filter(|over| *over <= now).map(|_| Fate::Close)
     }
 }
 
@@ -189,9 +218,15 @@ impl Connection {
         }
     }
 
-    /// Whether it was to end after the exchange under way, and has none, but the client leaves what it was sent.
-    fn is_stuck(&self, ending: Instant) -> bool {
-        self.link.exchanges.get() == 0 && ending.elapsed() >= self.listener.limits.write_timeout + DRAIN_GRACE
+    /// For how long it may be without a request once it is to end.
+    fn drain_idle_grace(&self) -> Duration {
+        self.worker.drain_idle_grace().min(self.listener.limits.idle_timeout)
+    }
+
+    /// When it was without a request for its grace; `None` while one is under way.
+    fn grace_over(&self, ending: Ending) -> Option<Instant> {
+        let busy = self.link.exchanges.get() > 0 || self.link.pace.head_since().is_some();
+        (!busy).then(|| self.idle_since.get().max(ending.since) + ending.grace)
     }
 
     #[cold]
