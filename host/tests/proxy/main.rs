@@ -59,6 +59,7 @@ mod streaming;
 mod support;
 mod tls;
 mod trusted_proxies;
+mod unprocessed;
 mod upgrades;
 mod upstream_tls;
 mod upstreams;
