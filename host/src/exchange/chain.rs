@@ -24,9 +24,12 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
+    answer::{
+        Answer, Decision, HeaderChanges, OwnResponse, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest,
+    },
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
+    grpc,
     head_fields::HeadFields,
     refusal,
     wishes::Wishes,
@@ -180,23 +183,43 @@ struct Reply {
     source: ResponseSource,
     /// Why the host made it, if it did.
     error: Option<ErrorKind>,
+    /// The host or a filter made it, not an upstream.
+    is_own: bool,
 }
 
 impl Reply {
     fn new(response: Response<ResponseSource>) -> Self {
         let (head, source) = response.into_parts();
-        Self { head, fields: None, source, error: None }
+        Self { head, fields: None, source, error: None, is_own: false }
+    }
+
+    /// A response that a filter makes.
+    fn own(own: OwnResponse) -> Self {
+        let mut response = Response::new(ResponseSource::Full(own.body));
+        *response.status_mut() = own.status;
+        *response.headers_mut() = own.headers;
+        Self { is_own: true, ..Self::new(response) }
     }
 
     /// A response the host makes because of `kind`.
     fn error(kind: ErrorKind) -> Self {
         let reply = Self::new(refusal::response(kind).map(ResponseSource::Full));
-        Self { error: Some(kind), ..reply }
+        Self { error: Some(kind), is_own: true, ..reply }
     }
 
     /// No response yet.
     fn none() -> Self {
         Self::new(Response::new(ResponseSource::Empty))
+    }
+
+    /// Gives it the form that the caller of a gRPC method understands.
+    #[cold]
+    fn speak_grpc(&mut self) {
+        if let ResponseSource::Full(text) = &self.source
+            && grpc::convert(&mut self.head, self.error, text)
+        {
+            self.source = ResponseSource::Empty;
+        }
     }
 
     /// Keeps the body from a client that must not get one; what is known of its length stays.
@@ -225,6 +248,8 @@ pub(super) struct Exchange {
     via: Option<Arc<Via>>,
     /// The client asked for no body (HEAD).
     head_only: bool,
+    /// The client calls a gRPC method.
+    is_grpc: bool,
     target: Target,
     deadline: Option<Instant>,
     /// The exchange's own time-out has come: nothing is waited for any more.
@@ -235,7 +260,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, connection: &Connection) -> Self {
+    pub(super) fn new(
+        end: Box<Completion>,
+        head: request::Parts,
+        wishes: Wishes,
+        (connection, is_grpc): (&Connection, bool),
+    ) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
@@ -246,6 +276,7 @@ impl Exchange {
             scheme: connection.forwarded.scheme,
             via: connection.listener.via.clone(),
             head_only,
+            is_grpc,
             target: Target::Route,
             deadline,
             expired: false,
@@ -280,6 +311,9 @@ impl Exchange {
         }
         if let Some(request) = &self.end.request {
             request.response_began();
+        }
+        if self.is_grpc && self.reply.is_own {
+            self.reply.speak_grpc();
         }
         if self.head_only || has_no_body(self.reply.head.status) {
             self.reply.drop_body();
@@ -413,10 +447,7 @@ impl Exchange {
                     return Ok(Step::Inward);
                 }
                 Decision::Respond(own) => {
-                    let mut response = Response::new(ResponseSource::Full(own.body));
-                    *response.status_mut() = own.status;
-                    *response.headers_mut() = own.headers;
-                    self.reply = Reply::new(response);
+                    self.reply = Reply::own(*own);
                     return Ok(Step::Outward);
                 }
                 Decision::Deliver(changes) => {
@@ -451,7 +482,7 @@ impl Exchange {
         let replayable = self.end.request.as_ref().is_none_or(|source| source.replayable());
         let Completion { slots, info, upstream_duration, request, .. } = &mut *self.end;
         let (head, head_fields, scheme) = (&self.head, &mut self.head_fields, self.scheme);
-        let Reply { head: reply, fields: reply_fields, source, error } = &mut self.reply;
+        let Reply { head: reply, fields: reply_fields, source, error, .. } = &mut self.reply;
         let Some(slot) = slots.0.get_mut(at) else { return Err(filter.exhausted(MAX_CALLS)) };
         slot.calls += 1;
         if slot.calls > MAX_CALLS {

@@ -35,6 +35,7 @@ mod filters;
 mod forward;
 mod framing;
 mod grpc;
+mod grpc_refusals;
 mod half_close;
 mod heads;
 mod http2_conformance;
