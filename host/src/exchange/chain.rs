@@ -17,21 +17,17 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, Entry},
-    request, response,
+    header::{CONNECTION, CONTENT_LENGTH},
+    request,
 };
 use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{
-        Answer, Decision, HeaderChanges, OwnResponse, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest,
-    },
+    answer::{Answer, Decision, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
-    grpc,
     head_fields::HeadFields,
-    refusal,
     wishes::Wishes,
 };
 use crate::{
@@ -46,6 +42,9 @@ use crate::{
 
 mod bounds;
 mod forward;
+mod reply;
+
+use reply::Reply;
 
 /// Guest calls that one filter may need for one exchange.
 const MAX_CALLS: u32 = 10_000;
@@ -172,67 +171,6 @@ enum Target {
     Chosen(Rc<Upstream>),
     /// A filter chose an upstream that is not configured.
     Missing,
-}
-
-/// The response as it stands.
-#[derive(Debug)]
-struct Reply {
-    head: response::Parts,
-    /// The head's headers as filters are told them, while several are.
-    fields: Option<HeadFields>,
-    source: ResponseSource,
-    /// Why the host made it, if it did.
-    error: Option<ErrorKind>,
-    /// The host or a filter made it, not an upstream.
-    is_own: bool,
-}
-
-impl Reply {
-    fn new(response: Response<ResponseSource>) -> Self {
-        let (head, source) = response.into_parts();
-        Self { head, fields: None, source, error: None, is_own: false }
-    }
-
-    /// A response that a filter makes.
-    fn own(own: OwnResponse) -> Self {
-        let mut response = Response::new(ResponseSource::Full(own.body));
-        *response.status_mut() = own.status;
-        *response.headers_mut() = own.headers;
-        Self { is_own: true, ..Self::new(response) }
-    }
-
-    /// A response the host makes because of `kind`.
-    fn error(kind: ErrorKind) -> Self {
-        let reply = Self::new(refusal::response(kind).map(ResponseSource::Full));
-        Self { error: Some(kind), is_own: true, ..reply }
-    }
-
-    /// No response yet.
-    fn none() -> Self {
-        Self::new(Response::new(ResponseSource::Empty))
-    }
-
-    /// Gives it the form that the caller of a gRPC method understands.
-    #[cold]
-    fn speak_grpc(&mut self) {
-        if let ResponseSource::Full(text) = &self.source
-            && grpc::convert(&mut self.head, self.error, text)
-        {
-            self.source = ResponseSource::Empty;
-        }
-    }
-
-    /// Keeps the body from a client that must not get one; what is known of its length stays.
-    fn drop_body(&mut self) {
-        if self.head.status == StatusCode::NO_CONTENT {
-            self.head.headers.remove(CONTENT_LENGTH);
-        } else if let (ResponseSource::Full(content), Entry::Vacant(length)) =
-            (&self.source, self.head.headers.entry(CONTENT_LENGTH))
-        {
-            length.insert(content.len().into());
-        }
-        self.source = ResponseSource::Empty;
-    }
 }
 
 /// One exchange under way.

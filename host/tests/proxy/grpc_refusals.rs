@@ -62,6 +62,12 @@ async fn case_42_refusals_have_the_status_of_a_call() {
         assert_eq!(outcome(&client.exchange(request).await), (status, name));
         refused(&proxy, name, 1).await;
     }
+    let admin = Client::connect(Protocol::Http1, proxy.app().admin()).await;
+    let metrics = admin.get("/metrics").await;
+    for counted in ["route=\"\",status=\"404\"", "status=\"413\"", "status=\"503\"", "status=\"504\""] {
+        assert!(metrics.text().contains(counted), "{counted}: {}", metrics.text());
+    }
+    assert!(!metrics.text().contains("status=\"200\""), "{}", metrics.text());
 }
 
 #[tokio::test]

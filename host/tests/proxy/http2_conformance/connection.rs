@@ -23,8 +23,9 @@ async fn section_3_4_the_server_begins_with_its_settings() {
 #[tokio::test]
 async fn section_3_4_what_is_no_preface_ends_the_connection() {
     let spoilt = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r!", &frame(SETTINGS, 0, 0, &[])[..]].concat();
+    let unsettled = [PREFACE, &frame(HEADERS, END_HEADERS | END_STREAM, 1, &get())].concat();
     for place in Place::all().await {
-        for said in [&b"INVALID CONNECTION PREFACE\r\n\r\n"[..], &spoilt] {
+        for said in [&b"INVALID CONNECTION PREFACE\r\n\r\n"[..], &spoilt, &unsettled] {
             let mut peer = place.dial().await;
             peer.send(said).await;
             let closed = judge(&mut peer, Closed).await;
