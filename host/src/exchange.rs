@@ -22,6 +22,7 @@ mod chain;
 mod completion;
 mod event;
 mod fields;
+mod grpc;
 mod head;
 mod head_fields;
 mod info;
@@ -59,16 +60,18 @@ pub(crate) async fn serve(
     let started = Instant::now();
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
+    let is_grpc = grpc::is_call(&head);
+    let asked = |head: &Parts| Asked { head_only: head.method == Method::HEAD, protocol, is_grpc };
     let generation = connection.worker.generation();
     if let Err(kind) = head::check_size(&head, head_bytes, &connection.listener.limits) {
-        return refuse(connection, (&head.method, protocol), kind, refusal::status(kind));
+        return refuse(connection, asked(&head), kind, refusal::status(kind));
     }
     let wishes = match head::accept(&mut head, &connection.forwarded, &connection.listener) {
         Ok(wishes) => wishes,
-        Err(why) => return refuse_head(connection, (&head.method, protocol), why),
+        Err(why) => return refuse_head(connection, asked(&head), why),
     };
     let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, (&head.method, protocol), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
+        return refuse(connection, asked(&head), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
     };
     let wishes = wishes.granted(&route.upgrades, !incoming.is_end_stream());
     let body = request_body(incoming, &connection.listener.limits, started);
@@ -89,7 +92,7 @@ pub(crate) async fn serve(
         skips_rest: protocol != http::Version::HTTP_2 && !wishes.expects_continue(),
         ended: false,
     });
-    let exchange = Exchange::new(end, head, wishes, connection);
+    let exchange = Exchange::new(end, head, wishes, (connection, is_grpc));
     match body {
         Ok(_) => exchange.run().await,
         Err(kind) => exchange.refuse(kind),
@@ -111,15 +114,23 @@ fn request_body(
     Ok(Some(RequestSource::new(incoming, limits, started)))
 }
 
+/// What the form of an answer depends on.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    head_only: bool,
+    protocol: Version,
+    is_grpc: bool,
+}
+
 /// The answer to a request whose head cannot be accepted.
 #[cold]
-fn refuse_head(connection: &Connection, request: (&Method, Version), why: Unacceptable) -> Response<ResponseBody> {
+fn refuse_head(connection: &Connection, asked: Asked, why: Unacceptable) -> Response<ResponseBody> {
     let (kind, status) = match why {
         Unacceptable::Head(kind) => (kind, refusal::status(kind)),
         Unacceptable::Connect => (ErrorKind::BadRequest, StatusCode::METHOD_NOT_ALLOWED),
         Unacceptable::Expectation => (ErrorKind::BadRequest, StatusCode::EXPECTATION_FAILED),
     };
-    let mut response = refuse(connection, request, kind, status);
+    let mut response = refuse(connection, asked, kind, status);
     if why == Unacceptable::Connect {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
@@ -127,18 +138,14 @@ fn refuse_head(connection: &Connection, request: (&Method, Version), why: Unacce
 }
 
 /// The answer to a request that reached no route.
-fn refuse(
-    connection: &Connection,
-    (method, version): (&Method, Version),
-    kind: ErrorKind,
-    status: StatusCode,
-) -> Response<ResponseBody> {
-    let source = |body| if method == Method::HEAD { ResponseSource::Empty } else { ResponseSource::Full(body) };
-    let mut response = refused(connection, kind, status).map(|body| ResponseBody::bare(source(body)));
-    if kind == ErrorKind::BadRequest && version != Version::HTTP_2 {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+fn refuse(connection: &Connection, asked: Asked, kind: ErrorKind, status: StatusCode) -> Response<ResponseBody> {
+    let (mut head, body) = refused(connection, kind, status).into_parts();
+    let bodiless = asked.head_only || asked.is_grpc && grpc::convert(&mut head, Some(kind), &body);
+    if kind == ErrorKind::BadRequest && asked.protocol != Version::HTTP_2 {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    let source = if bodiless { ResponseSource::Empty } else { ResponseSource::Full(body) };
+    Response::from_parts(head, ResponseBody::bare(source))
 }
 
 /// What a client gets instead of a response from a route; counted and logged.

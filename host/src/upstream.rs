@@ -21,6 +21,7 @@ mod interim;
 mod list;
 mod spare;
 mod tls;
+mod unprocessed;
 
 pub(crate) use destination::Destinations;
 pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};

@@ -150,6 +150,11 @@ impl RequestSource {
         RequestBody::Source(Attempt { source: self.clone(), attempt, next: 0, trailers_sent: false, permission: None })
     }
 
+    /// Whether another attempt would still send the whole body, though one was begun.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.failure.get().is_none() && (self.recording.get() || self.received.get() == 0)
+    }
+
     /// Whether the client was not asked for any of it yet.
     pub(crate) fn is_untouched(&self) -> bool {
         self.attempt.get() == 0 && self.received.get() == 0 && !self.ended.get()
@@ -311,6 +316,10 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    pub(crate) fn source(&self) -> Rc<RequestSource> {
+        self.source.clone()
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailure>>> {
         let source = self.source.clone();
         if source.attempt.get() != self.attempt {
@@ -409,7 +418,7 @@ impl RequestBody {
     /// The client's body, where this is an attempt to send it.
     pub(crate) fn source(&self) -> Option<Rc<RequestSource>> {
         match self {
-            Self::Source(attempt) => Some(attempt.source.clone()),
+            Self::Source(attempt) => Some(attempt.source()),
             Self::Empty | Self::Full(_) => None,
         }
     }

@@ -17,8 +17,8 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, Entry},
-    request, response,
+    header::{CONNECTION, CONTENT_LENGTH},
+    request,
 };
 use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
@@ -28,7 +28,6 @@ use super::{
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
     head_fields::HeadFields,
-    refusal,
     wishes::Wishes,
 };
 use crate::{
@@ -43,6 +42,9 @@ use crate::{
 
 mod bounds;
 mod forward;
+mod reply;
+
+use reply::Reply;
 
 /// Guest calls that one filter may need for one exchange.
 const MAX_CALLS: u32 = 10_000;
@@ -171,47 +173,6 @@ enum Target {
     Missing,
 }
 
-/// The response as it stands.
-#[derive(Debug)]
-struct Reply {
-    head: response::Parts,
-    /// The head's headers as filters are told them, while several are.
-    fields: Option<HeadFields>,
-    source: ResponseSource,
-    /// Why the host made it, if it did.
-    error: Option<ErrorKind>,
-}
-
-impl Reply {
-    fn new(response: Response<ResponseSource>) -> Self {
-        let (head, source) = response.into_parts();
-        Self { head, fields: None, source, error: None }
-    }
-
-    /// A response the host makes because of `kind`.
-    fn error(kind: ErrorKind) -> Self {
-        let reply = Self::new(refusal::response(kind).map(ResponseSource::Full));
-        Self { error: Some(kind), ..reply }
-    }
-
-    /// No response yet.
-    fn none() -> Self {
-        Self::new(Response::new(ResponseSource::Empty))
-    }
-
-    /// Keeps the body from a client that must not get one; what is known of its length stays.
-    fn drop_body(&mut self) {
-        if self.head.status == StatusCode::NO_CONTENT {
-            self.head.headers.remove(CONTENT_LENGTH);
-        } else if let (ResponseSource::Full(content), Entry::Vacant(length)) =
-            (&self.source, self.head.headers.entry(CONTENT_LENGTH))
-        {
-            length.insert(content.len().into());
-        }
-        self.source = ResponseSource::Empty;
-    }
-}
-
 /// One exchange under way.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -225,6 +186,8 @@ pub(super) struct Exchange {
     via: Option<Arc<Via>>,
     /// The client asked for no body (HEAD).
     head_only: bool,
+    /// The client calls a gRPC method.
+    is_grpc: bool,
     target: Target,
     deadline: Option<Instant>,
     /// The exchange's own time-out has come: nothing is waited for any more.
@@ -235,7 +198,12 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(end: Box<Completion>, head: request::Parts, wishes: Wishes, connection: &Connection) -> Self {
+    pub(super) fn new(
+        end: Box<Completion>,
+        head: request::Parts,
+        wishes: Wishes,
+        (connection, is_grpc): (&Connection, bool),
+    ) -> Self {
         let deadline = end.route.timeout.map(|timeout| end.started + timeout);
         let head_only = head.method == Method::HEAD;
         Self {
@@ -246,6 +214,7 @@ impl Exchange {
             scheme: connection.forwarded.scheme,
             via: connection.listener.via.clone(),
             head_only,
+            is_grpc,
             target: Target::Route,
             deadline,
             expired: false,
@@ -280,6 +249,9 @@ impl Exchange {
         }
         if let Some(request) = &self.end.request {
             request.response_began();
+        }
+        if self.is_grpc && self.reply.is_own {
+            self.reply.speak_grpc();
         }
         if self.head_only || has_no_body(self.reply.head.status) {
             self.reply.drop_body();
@@ -413,10 +385,7 @@ impl Exchange {
                     return Ok(Step::Inward);
                 }
                 Decision::Respond(own) => {
-                    let mut response = Response::new(ResponseSource::Full(own.body));
-                    *response.status_mut() = own.status;
-                    *response.headers_mut() = own.headers;
-                    self.reply = Reply::new(response);
+                    self.reply = Reply::own(*own);
                     return Ok(Step::Outward);
                 }
                 Decision::Deliver(changes) => {
@@ -451,7 +420,7 @@ impl Exchange {
         let replayable = self.end.request.as_ref().is_none_or(|source| source.replayable());
         let Completion { slots, info, upstream_duration, request, .. } = &mut *self.end;
         let (head, head_fields, scheme) = (&self.head, &mut self.head_fields, self.scheme);
-        let Reply { head: reply, fields: reply_fields, source, error } = &mut self.reply;
+        let Reply { head: reply, fields: reply_fields, source, error, .. } = &mut self.reply;
         let Some(slot) = slots.0.get_mut(at) else { return Err(filter.exhausted(MAX_CALLS)) };
         slot.calls += 1;
         if slot.calls > MAX_CALLS {

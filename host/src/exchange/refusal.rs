@@ -31,7 +31,8 @@ pub(crate) fn status(kind: ErrorKind) -> StatusCode {
     }
 }
 
-fn explanation(kind: ErrorKind) -> &'static str {
+/// Why, in words.
+pub(super) fn explanation(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ConnectFailure => "no connection to the upstream could be made",
         ErrorKind::Reset => "the upstream broke the connection before it answered",

@@ -19,7 +19,11 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{guard::Guard, link::Link, preface::Beginning};
+use super::{
+    guard::Guard,
+    link::Link,
+    preface::{Beginning, FirstFrame},
+};
 use crate::transport::Transport;
 
 /// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it,
@@ -37,6 +41,8 @@ pub(super) struct Guarded<S> {
     stream: S,
     beginning: Option<Box<Beginning>>,
     guard: Option<Guard>,
+    /// Where there is no guard: that of an HTTP/2 client.
+    first_frame: FirstFrame,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
     link: Rc<Link>,
@@ -51,6 +57,7 @@ impl<S> Guarded<S> {
         Self {
             stream,
             beginning: Some(Box::new(beginning)),
+            first_frame: if guard.is_some() { FirstFrame::Seen } else { FirstFrame::ahead() },
             guard,
             ended: false,
             link,
@@ -187,6 +194,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if buf.filled().len() == before {
             return self.poll_end(cx);
         }
+        self.first_frame.inspect(buf.filled().get(before..).unwrap_or_default())?;
         self.inspect(buf, before);
         Poll::Ready(Ok(()))
     }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use super::{
     Answer, EndpointKey, Lease, Outgoing, connect,
     endpoint::{Busy, Hold},
+    unprocessed::{Spare, is_unprocessed},
 };
 use crate::{body::RequestBody, local::LocalExecutor};
 
@@ -88,24 +89,28 @@ impl Pool {
     }
 
     /// Sends a request as a stream of a connection that has room for it. A request that the connection did not take
-    /// (it was closing) goes to a new connection, once.
+    /// (it was closing), or that the upstream did not process by its own word, goes to another connection, once.
     pub(super) async fn send(self: &Rc<Self>, outgoing: &mut Outgoing, busy: Busy) -> Result<Answer, ErrorKind> {
         let source = outgoing.as_ref().and_then(|request| request.body().source());
-        let mut retried = false;
+        let mut before: Option<Rc<Streams>> = None;
         loop {
-            let mut connection = self.connection(&busy).await?;
+            let mut connection = self.connection(&busy, before.as_ref()).await?;
             let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
             to_http2(&mut request, self.scheme())?;
+            let spare = before.is_none().then(|| Spare::of(&request));
             let stream = Stream::open(&connection.streams);
             let mut error = match connection.sender.try_send_request(request).await {
                 Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
                 Err(error) => error,
             };
             *outgoing = error.take_message();
-            if retried || outgoing.is_none() {
+            if outgoing.is_none() && is_unprocessed(error.error()) {
+                *outgoing = spare.and_then(Spare::request);
+            }
+            if before.is_some() || outgoing.is_none() {
                 return Err(super::error_kind(error.error(), source.as_ref()));
             }
-            retried = true;
+            before = Some(connection.streams);
         }
     }
 
@@ -113,26 +118,30 @@ impl Pool {
         if self.key.settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
-        if let Some(connection) = self.with_room() {
+    /// A connection, another one than `before` where there may be one.
+    async fn connection(self: &Rc<Self>, busy: &Busy, before: Option<&Rc<Streams>>) -> Result<Connection, ErrorKind> {
+        if let Some(connection) = self.with_room(before) {
             return Ok(connection);
         }
         let _one = self.connecting.acquire().await.map_err(|_| ErrorKind::ConnectFailure)?;
-        match self.with_room() {
+        match self.with_room(before) {
             Some(connection) => Ok(connection),
             None => self.open(busy).await,
         }
     }
 
     /// An open connection with room for a stream; the least busy one when no more connections may be made.
-    fn with_room(&self) -> Option<Connection> {
+    fn with_room(&self, before: Option<&Rc<Streams>>) -> Option<Connection> {
         let mut connections = self.connections.borrow_mut();
         connections.retain(|connection| !connection.sender.is_closed());
-        let room = |connection: &&Connection| connection.streams.active.get() < STREAMS_PER_CONNECTION;
-        let free = connections.iter().find(room);
+        let is_before =
+            |connection: &Connection| before.is_some_and(|streams| Rc::ptr_eq(streams, &connection.streams));
+        let active = |connection: &Connection| connection.streams.active.get();
+        let free =
+            connections.iter().find(|connection| active(connection) < STREAMS_PER_CONNECTION && !is_before(connection));
         let full = connections.len() >= self.max_connections;
-        free.or_else(|| connections.iter().filter(|_| full).min_by_key(|connection| connection.streams.active.get()))
-            .cloned()
+        let least = || connections.iter().min_by_key(|connection| (is_before(connection), active(connection)));
+        free.or_else(|| least().filter(|_| full)).cloned()
     }
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
