@@ -255,8 +255,8 @@ impl Worker {
         destinations
     }
 
-    /// Connections rest and have freed memory: it goes back to the system within the next ticks.
-    pub(crate) fn note_rest(&self) {
+    /// A connection rests or is gone, and has freed memory: it goes back to the system within the next ticks.
+    pub(crate) fn note_freed(&self) {
         self.gives_back.set(GIVES_BACK);
     }
 
@@ -300,6 +300,7 @@ impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.metrics.connections_active.decrement(1.0);
+        self.0.note_freed();
     }
 }
 
