@@ -264,6 +264,9 @@ impl Worker {
         if let Some(left) = self.gives_back.get().checked_sub(1) {
             self.gives_back.set(left);
             allocator::give_back();
+            if left == 0 {
+                allocator::give_back_of_c();
+            }
         }
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());

@@ -37,6 +37,7 @@ mod framing;
 mod grpc;
 mod half_close;
 mod heads;
+mod idle_memory;
 mod interim;
 mod jwks_filter;
 mod limits;
