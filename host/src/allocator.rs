@@ -21,6 +21,15 @@ pub(crate) fn give_back() {
     unsafe { mi::mi_collect(false) }
 }
 
+/// The same for the C library's allocator, which the cryptography uses: for the whole process, and not for free.
+pub(crate) fn give_back_of_c() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// mimalloc gives blocks of a size below 16 bytes the alignment of their size, and all others 16 at least.
 const fn is_natural(layout: Layout) -> bool {
     layout.align() <= 16 && layout.align() <= layout.size()

@@ -260,8 +260,8 @@ impl Worker {
         destinations
     }
 
-    /// Connections rest and have freed memory: it goes back to the system within the next ticks.
-    pub(crate) fn note_rest(&self) {
+    /// A connection rests or is gone, and has freed memory: it goes back to the system within the next ticks.
+    pub(crate) fn note_freed(&self) {
         self.gives_back.set(GIVES_BACK);
     }
 
@@ -269,6 +269,9 @@ impl Worker {
         if let Some(left) = self.gives_back.get().checked_sub(1) {
             self.gives_back.set(left);
             allocator::give_back();
+            if left == 0 {
+                allocator::give_back_of_c();
+            }
         }
         coarse::wake_due();
         self.endpoints.borrow().values().for_each(|endpoint| endpoint.close_idle());
@@ -305,6 +308,7 @@ impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.metrics.connections_active.decrement(1.0);
+        self.0.note_freed();
     }
 }
 

@@ -250,8 +250,8 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let Some((stream, beginning, alpn)) = begun else { return };
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
         let io = Guarded::new(stream, beginning, None, connection.link.clone());
-        // Boxed: its state is large, and most connections are not of this kind.
-        Box::pin(http2(connection, io, closing)).await;
+        // In a task of its own: this one has room for HTTP/1 and its handshake, for which there is no more use.
+        tokio::task::spawn_local(http2(connection, io, closing));
     } else {
         let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
         http1(connection, io, closing).await;

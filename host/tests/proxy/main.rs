@@ -41,6 +41,7 @@ mod half_close;
 mod header_bombs;
 mod heads;
 mod http2_conformance;
+mod idle_memory;
 mod interim;
 mod jwks_filter;
 mod limits;

@@ -49,15 +49,21 @@ pub(super) async fn http1(connection: Rc<Connection>, mut io: Guarded<Transport>
             }
         });
         let ended = ended.await;
-        let parts = served.into_parts();
-        io = parts.io.into_inner().into_inner();
+        let ends_blank;
+        (io, ends_blank) = taken_apart(served.into_parts());
         match ended {
             Ended::Cut => return,
             Ended::ByItself => return behind(&connection, io).await,
-            Ended::Rests if is_blank(&parts.read_buf) && rest(&mut fates, &mut io).await => {}
+            Ended::Rests if ends_blank && rest(&mut fates, &mut io).await => {}
             Ended::Rests => return,
         }
     }
+}
+
+/// The byte stream, and whether the parser left nothing of it. Its buffer goes here: it must not outlive the parser.
+fn taken_apart<S>(parts: conn::http1::Parts<TokioIo<Answering<Transport>>, S>) -> (Guarded<Transport>, bool) {
+    let ends_blank = is_blank(&parts.read_buf);
+    (parts.io.into_inner().into_inner(), ends_blank)
 }
 
 /// Whether the parser leaves nothing but empty lines, which mean nothing before a request (RFC 9112 section 2.2). Anything
@@ -68,7 +74,7 @@ fn is_blank(unparsed: &[u8]) -> bool {
 
 /// Waits until the client sends something; false when it is time to end instead, which the client is told.
 async fn rest(fates: &mut Fates<'_>, io: &mut Guarded<Transport>) -> bool {
-    fates.connection().worker.note_rest();
+    fates.connection().worker.note_freed();
     loop {
         let fate = tokio::select! {
             biased;
