@@ -425,7 +425,7 @@ async fn every_file_that_cannot_be_used_is_told_at_once() {
         ("listener \"https\": cannot read", "missing.key"),
         ("text.pem is not a PEM file", ""),
         ("there is no private key in", "empty.pem"),
-        ("the certificate cannot be used", ""),
+        ("the certificate in", "bad.pem cannot be used"),
         ("there is no certificate in", "empty.pem"),
         ("upstream \"origin\": certificate 1 in", "bad.pem cannot be used"),
         ("there is no private key in", "server.pem"),
