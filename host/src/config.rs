@@ -96,6 +96,8 @@ pub struct Config {
     pub dns: Dns,
     /// How a shutdown goes.
     pub drain: Drain,
+    /// `filter_memory`: linear memory of all instances of filters together, bytes. Default: no limit.
+    pub filter_memory: Option<usize>,
     /// Where traffic comes in.
     pub listeners: Vec<Listener>,
     /// Filters by name.

@@ -14,11 +14,13 @@ use super::{
     Config, Diagnostics, Drain, Location, Locations, Rejected, dns, filter, keys, listener,
     raw::{Fault, Source, Table},
     route, upstream,
-    value::{count, duration, duration_or_zero, duration_text},
+    value::{count, duration, duration_or_zero, duration_text, size_in_memory},
 };
 
 /// A larger file is no configuration.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+/// Less is not enough for one filter.
+const MIN_FILTER_MEMORY: u64 = 1 << 20;
 /// `drain_idle_grace` without the key, where `drain_timeout` is not shorter.
 const DRAIN_IDLE_GRACE: Duration = Duration::from_secs(5);
 
@@ -76,7 +78,8 @@ fn config(root: &Table<'_>) -> (Config, Locations) {
     let (upstreams, upstream_tls) = upstream::upstreams(root, any_transparent(root));
     let routes = route::routes(root, &names(root));
     let (workers, dns, drain) = (workers(root), dns::dns(root), drain(root));
-    let config = Config { workers, admin, dns, drain, listeners, filters, routes, upstreams };
+    let filter_memory = root.read("filter_memory", |value| size_in_memory(value, MIN_FILTER_MEMORY..=1 << 40));
+    let config = Config { workers, admin, dns, drain, filter_memory, listeners, filters, routes, upstreams };
     let locations =
         Locations { admin: admin_location, listeners: listener_locations, filters: filter_locations, upstream_tls };
     (config, locations)

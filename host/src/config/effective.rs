@@ -21,6 +21,7 @@ pub fn effective(config: &Config) -> Value {
         "drain_delay": duration_text(config.drain.delay),
         "drain_timeout": duration_text(config.drain.timeout),
         "drain_idle_grace": duration_text(config.drain.idle_grace),
+        "filter_memory": config.filter_memory.map(|bytes| size_text(bytes as u64)),
         "admin": { "listen": config.admin.listen.to_string() },
         "dns": dns(&config.dns),
         "listeners": config.listeners.iter().map(listener).collect::<Value>(),

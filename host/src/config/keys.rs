@@ -20,7 +20,7 @@ macro_rules! sections {
 
 sections! {
     ROOT "the top level":
-        "workers" "drain_delay" "drain_timeout" "drain_idle_grace" "admin" "dns" "listeners" "filters" "routes" "upstreams";
+        "workers" "drain_delay" "drain_timeout" "drain_idle_grace" "filter_memory" "admin" "dns" "listeners" "filters" "routes" "upstreams";
     ADMIN "`[admin]`": "listen";
     DNS "`[dns]`": "servers" "timeout" "prefer";
     LISTENER "`[[listeners]]`":

@@ -60,6 +60,7 @@ fn describe() {
     );
     describe_counter!("meshup_reloads_total", "Reloads, by result");
     describe_counter!("meshup_dns_lookups_total", "Look-ups of the names of endpoints, by name and result");
+    describe_gauge!("meshup_filter_memory_bytes", Unit::Bytes, "Linear memory of all instances of filters");
     describe_gauge!("meshup_generation", "The configuration generation in service");
     describe_gauge!("meshup_connections_active", "Client connections");
     describe_counter!("meshup_tls_handshake_failures_total", "TLS handshakes of clients that failed");

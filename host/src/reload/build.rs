@@ -31,6 +31,18 @@ impl Builder {
     /// cannot be bound.
     pub(crate) fn build(
         &self,
+        config: Config,
+        locations: &Locations,
+        previous: Option<&Snapshot>,
+    ) -> Result<Option<Snapshot>, Diagnostics> {
+        self.runtime.limit_memory(config.filter_memory);
+        self.build_within(config, locations, previous).inspect_err(|_| {
+            self.runtime.limit_memory(previous.and_then(|previous| previous.config.filter_memory));
+        })
+    }
+
+    fn build_within(
+        &self,
         mut config: Config,
         locations: &Locations,
         previous: Option<&Snapshot>,

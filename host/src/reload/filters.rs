@@ -21,6 +21,7 @@ use crate::{
 pub(crate) fn check(runtime: &Arc<Runtime>, source: &Source) -> Result<(Config, Vec<PathBuf>), Diagnostics> {
     let (config, locations) = read(runtime, source, None)?;
     let mut faults = Vec::new();
+    runtime.limit_memory(config.filter_memory);
     configure(runtime, &config.filters, &locations.filters, None, &mut faults);
     let tls = tls::load(&config, &locations, None, &mut faults);
     Diagnostics::of(faults).map_or(Ok((config, tls.expired)), Err)

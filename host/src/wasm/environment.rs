@@ -8,7 +8,7 @@ use wasmtime::{Memory, StoreContextMut, UpdateDeadline};
 
 use super::{
     cpu::{CpuBudget, Ticker},
-    limits::MemoryLimit,
+    limits::{MemoryBudget, MemoryLimit},
     rate::LineLimit,
     series::{FilterSeries, SeriesHandles},
     state::Namespace,
@@ -23,6 +23,7 @@ const SETUP_CPU: Duration = Duration::from_millis(500);
 pub(super) struct Environment {
     pub(super) filter: Arc<str>,
     pub(super) limits: FilterLimits,
+    pub(super) memory: Arc<MemoryBudget>,
     pub(super) ticker: Arc<Ticker>,
     pub(super) log: LineLimit,
     pub(super) state: Arc<Namespace>,
@@ -50,7 +51,7 @@ impl Guest {
             environment: Arc::clone(environment),
             memory: None,
             info: None,
-            memory_limit: MemoryLimit::new(environment.limits.memory_bytes),
+            memory_limit: MemoryLimit::new(environment.limits.memory_bytes, &environment.memory),
             cpu: CpuBudget::new(environment.limits.cpu_per_call.max(SETUP_CPU)),
             series: SeriesHandles::default(),
             scratch: Vec::new(),

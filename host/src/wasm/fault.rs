@@ -39,6 +39,12 @@ pub enum FaultCause {
         /// The limit, bytes.
         limit: usize,
     },
+    /// All filters together have as much memory as `filter_memory` lets them have.
+    #[error("the memory of all filters, {}, is used up", Size(*limit))]
+    FilterMemory {
+        /// The limit, bytes.
+        limit: usize,
+    },
     /// The guest's calls nest too deeply.
     #[error("stack overflow")]
     StackOverflow,
@@ -73,7 +79,7 @@ pub enum FaultCause {
 
 impl FaultCause {
     /// Every label, in the order of [`index`](Self::index).
-    pub(super) const LABELS: [&'static str; 9] = [
+    pub(super) const LABELS: [&'static str; 10] = [
         "trap",
         "cpu-limit",
         "memory-limit",
@@ -83,6 +89,7 @@ impl FaultCause {
         "backing-off",
         "instantiate",
         "configure",
+        "filter-memory",
     ];
 
     /// The kind of fault as it stands in metrics and `/filters`.
@@ -102,6 +109,7 @@ impl FaultCause {
             Self::BackingOff { .. } => 6,
             Self::Instantiate { .. } => 7,
             Self::Configure { .. } => 8,
+            Self::FilterMemory { .. } => 9,
         }
     }
 

@@ -186,7 +186,7 @@ fn read_refusal(answer: &[u8]) -> Result<(), FaultCause> {
 
 fn instantiate_cause(store: &Store<Guest>, error: &wasmtime::Error) -> FaultCause {
     let guest = store.data();
-    if error.is::<Trap>() || error.is::<OutOfBounds>() || guest.memory_limit.refused() {
+    if error.is::<Trap>() || error.is::<OutOfBounds>() || guest.memory_limit.refused().is_some() {
         return cause(guest, error);
     }
     FaultCause::Instantiate { reason: format!("{error:#}") }
@@ -199,9 +199,9 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> FaultCause {
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit(), used: guest.cpu.used() },
         Some(Trap::StackOverflow) => FaultCause::StackOverflow,
-        _ if guest.memory_limit.refused() => FaultCause::MemoryLimit { limit: guest.memory_limit.bytes() },
-        Some(trap) => FaultCause::Trap { message: describe_trap(*trap, error) },
-        None => FaultCause::Trap { message: format!("{error:#}") },
+        trap => guest.memory_limit.refused().unwrap_or_else(|| FaultCause::Trap {
+            message: trap.map_or_else(|| format!("{error:#}"), |trap| describe_trap(*trap, error)),
+        }),
     }
 }
 

@@ -20,6 +20,7 @@ use super::{
     environment::{Environment, Guest},
     host_calls,
     instance::Instance,
+    limits::MemoryBudget,
     module::{self, Module, ModuleError},
     rate::LineLimit,
     series::SeriesTable,
@@ -71,6 +72,7 @@ pub struct Runtime {
     engine: Engine,
     linker: Linker<Guest>,
     ticker: Arc<Ticker>,
+    memory: Arc<MemoryBudget>,
     cache: Option<DiskCache>,
     compiler: Compiler,
     modules: Mutex<HashMap<String, Weak<Module>>>,
@@ -94,6 +96,7 @@ impl Runtime {
         Ok(Arc::new(Self {
             linker: host_calls::linker(&engine)?,
             ticker: Ticker::start(&engine)?,
+            memory: Arc::new(MemoryBudget::new()),
             cache: options.cache_dir.and_then(|folder| DiskCache::open(&folder, &engine)),
             compiler: options.compiler,
             engine,
@@ -144,6 +147,11 @@ impl Runtime {
         module
     }
 
+    /// What all instances may take of memory together, bytes; none means no limit.
+    pub fn limit_memory(&self, bytes: Option<usize>) {
+        self.memory.set_limit(bytes.unwrap_or(usize::MAX));
+    }
+
     /// How many modules are loaded.
     #[must_use]
     pub fn modules_loaded(&self) -> usize {
@@ -184,6 +192,7 @@ impl Runtime {
         Arc::new(Environment {
             filter: Arc::clone(filter),
             limits: limits.clone(),
+            memory: Arc::clone(&self.memory),
             ticker: Arc::clone(&self.ticker),
             log: LineLimit::per_second(log_lines_per_second),
             state: self.state.of(filter),

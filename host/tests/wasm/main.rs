@@ -6,6 +6,7 @@ mod cases_guests;
 mod cases_host_calls;
 mod compiling;
 mod faults;
+mod filter_memory;
 mod guest;
 mod host_calls;
 mod loading;
