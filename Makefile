@@ -32,7 +32,7 @@ test: wasm-target
 
 # Optimised for the work that scripts/profile recorded: about a quarter fewer instructions per request. The benchmarks are
 # built with the same flags, so that the dependencies are compiled once.
-release bench: export RUSTFLAGS += -Cprofile-use=$(CURDIR)/host/profile/native.profdata
+release bench: export RUSTFLAGS += -Cprofile-use=$(wildcard $(CURDIR)/host/profile/native.*.profdata)
 
 release: wasm-target
 	@[ -d target/release/deps ] || echo "meshup: the first release build takes some minutes"
