@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -21,9 +22,12 @@ use crate::{config::ListenerLimits, exchange::clean_trailers};
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyFailure {
-    /// The client broke off, or its framing is wrong.
+    /// The client broke off.
     #[error("the client's request body ended early")]
     ClientAbort,
+    /// Its framing is wrong.
+    #[error("the request body's framing is invalid")]
+    Malformed,
     /// More than the listener's `max_body_bytes`.
     #[error("the request body exceeds its limit")]
     TooLarge,
@@ -36,11 +40,21 @@ pub(crate) enum BodyFailure {
 }
 
 impl BodyFailure {
+    /// Why the server's part of the connection says that a body ended.
+    fn of(error: &hyper::Error) -> Self {
+        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+        match source.map(io::Error::kind) {
+            Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
+            _ => Self::ClientAbort,
+        }
+    }
+
     /// What it means for the exchange.
     pub(crate) fn kind(self) -> ErrorKind {
         match self {
             Self::TooLarge => ErrorKind::BodyTooLarge,
             Self::Stalled => ErrorKind::BodyTimeout,
+            Self::Malformed => ErrorKind::BadRequest,
             Self::ClientAbort | Self::Superseded => ErrorKind::ClientAbort,
         }
     }
@@ -237,7 +251,7 @@ impl RequestSource {
                     *incoming = None;
                     return Poll::Ready(None);
                 }
-                Some(Err(_)) => return Poll::Ready(Some(Err(self.fail(BodyFailure::ClientAbort)))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(self.fail(BodyFailure::of(&error))))),
                 Some(Ok(frame)) => frame,
             };
             // A body of known length has no end beyond its last byte that anyone would ask for.

@@ -98,6 +98,10 @@ fn clean(head: &mut Parts, forwarded: &Forwarded, listener: &Listener) -> Result
             return Err(ErrorKind::HeadersTooLarge);
         }
         trim(&mut head.headers);
+        // Its frames bound the body, so that nobody looked at all of this: HTTP/1.1 goes by it.
+        if !is_framed_once(&head.headers) {
+            return Err(ErrorKind::BadRequest);
+        }
     }
     strip_request(&mut head.headers, forwarded.policy, listener.underscores)
 }

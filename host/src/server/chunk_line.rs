@@ -16,11 +16,15 @@ pub(super) fn size(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(size, 16).ok()
 }
 
-/// `*( ";" BWS name [ BWS "=" BWS value ] BWS )`: no white space before the first.
-fn are_extensions(mut text: &[u8]) -> bool {
-    while let Some((&first, rest)) = text.split_first() {
-        match extension(rest).filter(|_| first == b';') {
-            Some(behind) => text = behind,
+/// `*( BWS ";" BWS name [ BWS "=" BWS value ] ) BWS`: white space alone is no extension, nor is it part of a size.
+fn are_extensions(text: &[u8]) -> bool {
+    let mut rest = behind_space(text);
+    if rest.is_empty() {
+        return text.is_empty();
+    }
+    while let Some((&first, behind)) = rest.split_first() {
+        match extension(behind).filter(|_| first == b';') {
+            Some(behind) => rest = behind,
             None => return false,
         }
     }
@@ -75,6 +79,7 @@ mod tests {
             ("00A", 10),
             ("ffffffffffffffff", u64::MAX),
             ("5;a", 5),
+            ("5 \t;a", 5),
             ("5; a = b", 5),
             ("5;a=b ;c\t", 5),
             ("5;a=\"x;y\\\"\\\\=\u{e9}\";b=\"\"", 5),
@@ -88,7 +93,7 @@ mod tests {
     fn lines_that_are_none() {
         let sizes = ["", "x", "0x5", "+5", "-5", " 5", "5 ", "5_0", "5,5", "10000000000000005", "5\0", "5\r"];
         let extensions =
-            ["5;", "5; ", "5 ;a", "5;;a", "5;a;", "5;=b", "5;a=", "5;a=b c", "5;a b", "5;a\0", "5;a\rb", "5;\u{e9}"];
+            ["5;", "5; ", "5 ;", "5;;a", "5;a;", "5;=b", "5;a=", "5;a=b c", "5;a b", "5;a\0", "5;a\rb", "5;\u{e9}"];
         let quoted =
             ["5;a=\"b", "5;a=\"b\\", "5;a=\"b\\\"", "5;a=\"b\"c", "5;a=\"\x01\"", "5;a=\"\\\x7f\"", "5;a=b\"c\""];
         for line in [&sizes[..], &extensions, &quoted].concat() {

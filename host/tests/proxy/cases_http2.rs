@@ -130,12 +130,16 @@ async fn case_27_fields_that_would_break_out_of_http_1() {
     let values: [&[u8]; 7] = [b"a\r\nx: y", b"a\nx: y", b"a\rx: y", b"a\0", b"\r\n\r\nGET /", b"a\x7f", b"a\x01"];
     let names: [&[u8]; 9] = [b"x: y\r\nz", b"x:y", b"x y", b"x\r\n", b"x\n", b"x\0", b"x\x7f", b" x", b"x "];
     let fields = values.map(|value| (&b"x"[..], value)).into_iter().chain(names.map(|name| (name, &b"y"[..])));
-    let lengths: [&[Field<'_>]; 5] = [
+    let lengths: [&[Field<'_>]; 9] = [
         &[(b"content-length", b"5")],
         &[(b"content-length", b"0"), (b"content-length", b"1")],
         &[(b"content-length", b"-1")],
         &[(b"content-length", b"0x0")],
         &[(b"content-length", b"0, 0")],
+        &[(b"content-length", b"")],
+        &[(b"content-length", b""), (b"content-length", b"0")],
+        &[(b"content-length", b"0"), (b"content-length", b"0")],
+        &[(b"content-length", b"0"), (b"content-length", b"00")],
     ];
     let requests = fields.map(|field| get_with(&[field])).chain(lengths.map(get_with));
     for fields in requests {
@@ -145,6 +149,18 @@ async fn case_27_fields_that_would_break_out_of_http_1() {
     }
     assert_eq!(asked(&witness.proxy, &get_with(&[(b"x-spaces", b" \ta b\t ")])).await, Outcome::Status(200));
     assert_eq!(witness.received().unwrap().field("x-spaces"), Some("a b"));
+}
+
+#[tokio::test]
+async fn case_27_a_length_said_twice() {
+    let mut witness = Witness::new().await;
+    let length = (&b"content-length"[..], &b"5"[..]);
+    let fields = [(&b":method"[..], &b"POST"[..]), SCHEME, AUTHORITY, PATH, length, length];
+    let mut frames = Frames::to(&witness.proxy).await;
+    frames.send([headers(1, 0, &fields), frame(DATA, END_STREAM, 1, b"hello")].concat()).await;
+    let outcome = frames.outcome(1).await;
+    assert!(outcome.is_refusal(), "{outcome:?}");
+    witness.saw_nothing("a length said twice");
 }
 
 #[tokio::test]
