@@ -32,6 +32,8 @@ const ENDING: &[u8] = b"\0\r\0\r\n\r\n";
 
 /// How long a client that closed its side may take no byte of its answer before it is taken for gone.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// How long an HTTP/2 client may take to close its side after everything was said.
+const LINGER: Duration = Duration::from_secs(1);
 /// What is read ahead behind a request for an upgrade.
 const HELD: usize = 4096;
 
@@ -50,6 +52,8 @@ pub(super) struct Guarded<S> {
     held: Vec<u8>,
     /// The client sends nothing more, but its exchange goes on: until when.
     half_closed: Option<Pin<Box<Sleep>>>,
+    /// Everything is said, and what an HTTP/2 client still says is dropped: until when.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
@@ -63,6 +67,7 @@ impl<S> Guarded<S> {
             link,
             held: Vec::new(),
             half_closed: None,
+            lingering: None,
         }
     }
 
@@ -119,6 +124,23 @@ impl Guarded<Transport> {
 }
 
 impl<S: AsyncRead + Unpin> Guarded<S> {
+    /// Drops what still comes until the client closes its side, or has had its time: a socket closed over unread bytes is
+    /// reset, and the client would lose answers that are on their way.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timer = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut dropped = [0; 1024];
+        loop {
+            let mut dropped = ReadBuf::new(&mut dropped);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut dropped));
+            if read.is_err() || dropped.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Reads from what was put aside, or from the socket.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.held.is_empty() {
@@ -220,8 +242,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.link.pace.wrote(closed)
+        if self.lingering.is_none() {
+            let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
+            ready!(self.link.pace.wrote(closed))?;
+            if self.guard.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.poll_linger(cx)
     }
 
     fn poll_write_vectored(
