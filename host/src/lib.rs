@@ -16,6 +16,7 @@ mod admin;
 mod allocator;
 mod app;
 mod body;
+mod cause;
 mod coarse;
 mod drain;
 mod local;

@@ -5,7 +5,7 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -30,7 +30,7 @@ pub(crate) use tls::{Connector, Material};
 
 use crate::{
     body::{RequestBody, RequestSource},
-    config,
+    cause, config,
     observe::UpstreamMetrics,
 };
 use balance::Balancer;
@@ -159,8 +159,7 @@ const MAX_ENDPOINTS_TRIED: usize = 3;
 
 /// Whether the upstream said something that no upstream may say.
 fn is_invalid(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-    source.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+    cause::of::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 /// What a failure of a connection means for the exchange on it.
@@ -174,6 +173,5 @@ fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> Error
 
 /// Whether our side ended the stream or the connection because of what the peer sent.
 fn is_http2_violation(error: &hyper::Error) -> bool {
-    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
-    error.is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
+    cause::of::<h2::Error>(error).is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

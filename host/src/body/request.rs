@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Permission, wait::Wait};
-use crate::{config::ListenerLimits, exchange::clean_trailers};
+use crate::{cause, config::ListenerLimits, exchange::clean_trailers};
 
 /// Why a request body could not be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,8 +42,7 @@ pub(crate) enum BodyFailure {
 impl BodyFailure {
     /// Why the server's part of the connection says that a body ended.
     fn of(error: &hyper::Error) -> Self {
-        let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
-        match source.map(io::Error::kind) {
+        match cause::of::<io::Error>(error).map(io::Error::kind) {
             Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Self::Malformed,
             _ => Self::ClientAbort,
         }

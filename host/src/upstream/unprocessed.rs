@@ -12,13 +12,15 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, Method, Request, Uri, Version};
 
-use crate::body::{RequestBody, RequestSource};
+use crate::{
+    body::{RequestBody, RequestSource},
+    cause,
+};
 
 /// Whether the upstream says that it did not process the request of this error.
 pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
-    let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
     // The end of a connection behind a GOAWAY is an I/O error: only streams beyond the last one get the GOAWAY itself.
-    error.is_some_and(|error| {
+    cause::of::<h2::Error>(error).is_some_and(|error| {
         error.is_remote() && (error.is_go_away() || error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM))
     })
 }

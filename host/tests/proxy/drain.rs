@@ -9,7 +9,6 @@ use std::{
 };
 
 use http::Response;
-use tokio::sync::Semaphore;
 
 use crate::support::{Client, Origin, Process, Protocol, ROUTE, empty, eventually, full, get, post, soon, upstream};
 
@@ -86,16 +85,7 @@ async fn readiness_fails_at_once_while_requests_are_served_on() {
 
 #[tokio::test]
 async fn an_exchange_under_way_is_finished_and_an_idle_connection_is_closed() {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = gate.clone();
-    let origin = Origin::http(Protocol::Http1, move |_| {
-        let opened = opened.clone();
-        async move {
-            opened.acquire().await.unwrap().forget();
-            Response::new(full("ok"))
-        }
-    })
-    .await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     for protocol in Protocol::BOTH {
         let process = Process::run(&config("drain_idle_grace = \"100ms\"", &origin)).await;
         let _idle = Client::connect(protocol, process.address()).await;

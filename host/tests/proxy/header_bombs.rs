@@ -1,30 +1,16 @@
 //! Large request heads in many streams of one HTTP/2 connection: what may wait at a time is bounded.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, client::SendRequest};
-use http::{Request, Response};
+use http::Request;
 use tokio::{net::TcpStream, sync::Semaphore, task::JoinSet};
 
 use crate::{
     limits::{limited, refused},
-    support::{Origin, Protocol, Proxy, eventually, full, soon},
+    support::{Origin, Protocol, Proxy, eventually, soon},
 };
-
-/// An origin that answers when it may.
-async fn waiting_origin() -> (Origin, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = gate.clone();
-    let origin = Origin::http(Protocol::Http1, move |_| {
-        let opened = opened.clone();
-        async move {
-            opened.acquire().await.unwrap().forget();
-            Response::new(full("ok"))
-        }
-    });
-    (origin.await, gate)
-}
 
 async fn connected(proxy: &Proxy) -> SendRequest<Bytes> {
     let io = TcpStream::connect(proxy.address()).await.unwrap();
@@ -65,7 +51,7 @@ async fn outcomes(sender: &SendRequest<Bytes>, gate: &Semaphore, count: usize, r
 
 #[tokio::test]
 async fn case_31_heads_that_wait_are_bounded_for_a_connection() {
-    let (origin, gate) = waiting_origin().await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let proxy = limited("http2_connection_heads = \"512KiB\"", origin.address);
     let sender = connected(&proxy).await;
     // Twelve of a bit more than 40 KiB are less than 512 KiB.
@@ -78,7 +64,7 @@ async fn case_31_heads_that_wait_are_bounded_for_a_connection() {
 
 #[tokio::test]
 async fn case_31_by_default_a_hundred_streams_pin_no_more_than_the_goal() {
-    let (origin, gate) = waiting_origin().await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let proxy = limited("", origin.address);
     let sender = connected(&proxy).await;
     // 38 of a bit more than 40 KiB are less than 1.5 MiB: 15 KiB for each of 100 streams.
@@ -88,7 +74,7 @@ async fn case_31_by_default_a_hundred_streams_pin_no_more_than_the_goal() {
 
 #[tokio::test]
 async fn a_hundred_streams_with_heads_as_browsers_send_them_are_taken() {
-    let (origin, gate) = waiting_origin().await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let proxy = limited("", origin.address);
     let sender = connected(&proxy).await;
     let mut streams = JoinSet::new();
@@ -104,7 +90,7 @@ async fn a_hundred_streams_with_heads_as_browsers_send_them_are_taken() {
 
 #[tokio::test]
 async fn one_head_is_taken_whatever_the_connection_may_keep() {
-    let (origin, gate) = waiting_origin().await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     gate.add_permits(1);
     let proxy = limited("http2_connection_heads = \"8KiB\"", origin.address);
     let sender = connected(&proxy).await;
@@ -113,7 +99,7 @@ async fn one_head_is_taken_whatever_the_connection_may_keep() {
 
 #[tokio::test]
 async fn heads_of_streams_that_are_reset_count_no_more() {
-    let (origin, gate) = waiting_origin().await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let proxy = limited("http2_connection_heads = \"64KiB\"", origin.address);
     let sender = connected(&proxy).await;
     let waiting = tokio::spawn(outcome(sender.clone(), bomb(40 << 10)));

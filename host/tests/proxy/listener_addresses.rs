@@ -3,11 +3,9 @@
 use std::{
     net::SocketAddr,
     process::{Command, Output},
-    sync::Arc,
 };
 
 use http::Response;
-use tokio::sync::Semaphore;
 
 use crate::support::{
     Client, Origin, Process, Protocol, Proxy, ROUTE, Wire, empty, eventually, full, post, soon, upstream,
@@ -134,16 +132,7 @@ async fn an_address_is_free_again_when_its_connections_wait_for_their_end() {
 
 #[tokio::test]
 async fn an_address_is_free_again_while_the_former_process_drains() {
-    let go = Arc::new(Semaphore::new(0));
-    let gate = go.clone();
-    let origin = Origin::http(Protocol::Http1, move |_| {
-        let gate = gate.clone();
-        async move {
-            gate.acquire().await.unwrap().forget();
-            Response::new(full("ok"))
-        }
-    })
-    .await;
+    let (origin, go) = Origin::gated(Protocol::Http1).await;
     let rest = format!("{ROUTE}{}", upstream("origin", Protocol::Http1, &[origin.address]));
     let former = Process::run(&config(&(listener("http", "127.0.0.1:0") + &rest))).await;
     let address = former.address();

@@ -6,7 +6,6 @@ use std::sync::{
 };
 
 use http::Response;
-use tokio::sync::Semaphore;
 
 use crate::support::{
     Answer, Client, Origin, Protocol, Proxy, ROUTE, Refusing, Wire, eventually, full, get, post, soon, upstream,
@@ -188,23 +187,9 @@ async fn an_upstream_that_closes_after_each_answer_serves_every_request() {
     assert_eq!(origin.connections(), 20);
 }
 
-/// An origin whose answers wait for a permit.
-async fn gated(protocol: Protocol) -> (Origin, Arc<Semaphore>) {
-    let gate = Arc::new(Semaphore::new(0));
-    let opened = gate.clone();
-    let origin = Origin::http(protocol, move |_| {
-        let opened = opened.clone();
-        async move {
-            opened.acquire().await.unwrap().forget();
-            Response::new(full("ok"))
-        }
-    });
-    (origin.await, gate)
-}
-
 #[tokio::test]
 async fn connections_are_capped_and_the_request_that_gets_none_in_time_is_refused() {
-    let (origin, gate) = gated(Protocol::Http1).await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let config = upstream("origin", Protocol::Http1, &[origin.address]);
     let proxy = Proxy::start(&format!("{ROUTE}{config}max_connections = 1\nconnect_timeout = \"100ms\""));
     let (first, second) = (Client::to(&proxy, Protocol::Http1).await, Client::to(&proxy, Protocol::Http1).await);
@@ -220,7 +205,7 @@ async fn connections_are_capped_and_the_request_that_gets_none_in_time_is_refuse
 
 #[tokio::test]
 async fn requests_above_the_cap_wait_for_the_connection_to_come_free() {
-    let (origin, gate) = gated(Protocol::Http1).await;
+    let (origin, gate) = Origin::gated(Protocol::Http1).await;
     let config = upstream("origin", Protocol::Http1, &[origin.address]);
     let proxy = Proxy::start(&format!("{ROUTE}{config}max_connections = 1\nconnect_timeout = \"20s\""));
     let mut asked = Vec::new();
@@ -304,7 +289,7 @@ async fn random_takes_every_endpoint_now_and_then() {
 
 #[tokio::test]
 async fn least_request_avoids_the_endpoint_that_is_busy() {
-    let (busy, _gate) = gated(Protocol::Http1).await;
+    let (busy, _gate) = Origin::gated(Protocol::Http1).await;
     let free = Origin::http(Protocol::Http1, |_| async { Response::new(full("ok")) }).await;
     let config = upstream("origin", Protocol::Http1, &[busy.address, free.address]);
     let proxy = Proxy::start(&format!("{ROUTE}{config}load_balancing = \"least_request\""));

@@ -15,7 +15,7 @@ use std::{
 use tokio::{sync::watch, time::Sleep};
 
 use super::{Connection, IDLE_GRACE};
-use crate::{config, observe::Refusal, server::aside::Aside};
+use crate::{cause, config, observe::Refusal, server::aside::Aside};
 
 /// For how long a connection has no request before it rests: shorter pauses are not worth another parser.
 const REST_AFTER: Duration = Duration::from_secs(2);
@@ -248,7 +248,7 @@ fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
 
 /// Whether the HTTP/2 library ended the connection: because there was too much of something, or for a fault.
 fn refusal(error: &hyper::Error) -> Option<Refusal> {
-    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    let error = cause::of::<h2::Error>(error)?;
     match error.reason().filter(|_| error.is_library())? {
         h2::Reason::NO_ERROR => None,
         h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),

@@ -15,11 +15,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Semaphore, mpsc},
     task::AbortHandle,
 };
 
-use super::{Body, Message, Protocol, Wire};
+use super::{Body, Message, Protocol, Wire, full};
 
 /// A server behind the proxy. It ends when it is dropped; its connections go on.
 pub(crate) struct Origin {
@@ -69,6 +69,20 @@ impl Origin {
             tokio::spawn(serve(stream, protocol, requests, answer.clone())).abort_handle()
         })
         .await
+    }
+
+    /// An origin whose answers, `ok`, wait for a permit.
+    pub(crate) async fn gated(protocol: Protocol) -> (Self, Arc<Semaphore>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let opened = gate.clone();
+        let origin = Self::http(protocol, move |_| {
+            let opened = opened.clone();
+            async move {
+                opened.acquire().await.unwrap().forget();
+                Response::new(full("ok"))
+            }
+        });
+        (origin.await, gate)
     }
 
     pub(super) async fn accept(
