@@ -18,21 +18,21 @@ const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A server process that accepts connections.
-pub(crate) struct Running {
+pub struct Running {
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     child: Child,
 }
 
 impl Running {
     /// Starts `command` with the address to listen on as its last argument.
-    pub(crate) fn start(command: &mut Command, core: usize) -> Result<Self> {
+    pub fn start(command: &mut Command, core: usize) -> Result<Self> {
         let address = free_address()?;
         Self::start_on(address, command.arg(address.to_string()), core)
     }
 
     /// Starts `command`, which listens on `address`, and waits until it does.
-    pub(crate) fn start_on(address: SocketAddr, command: &Command, core: usize) -> Result<Self> {
+    pub fn start_on(address: SocketAddr, command: &Command, core: usize) -> Result<Self> {
         let child = pinned(command, core).spawn().with_context(|| format!("{}", command.get_program().display()))?;
         let mut running = Self { address, child };
         running.wait_until_it_accepts()?;
@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// User and system time so far, of all threads and of all processes that it started and that still run.
-    pub(crate) fn cpu_time(&self) -> Result<Duration> {
+    pub fn cpu_time(&self) -> Result<Duration> {
         let mut ticks = 0;
         let mut family = vec![self.child.id()];
         let stats = stats()?;
@@ -87,17 +87,17 @@ impl Drop for Running {
 }
 
 /// This program again.
-pub(crate) fn this_program() -> Result<Command> {
+pub fn this_program() -> Result<Command> {
     Ok(Command::new(std::env::current_exe()?))
 }
 
 /// An address on loopback that nobody listens on.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// `command`, confined to one core; `taskset` replaces itself by the program, so the process id is the program's.
-pub(crate) fn pinned(command: &Command, core: usize) -> Command {
+pub fn pinned(command: &Command, core: usize) -> Command {
     let mut pinned = Command::new("taskset");
     pinned.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
     pinned.stdin(Stdio::null()).stdout(Stdio::null());

@@ -1,0 +1,6 @@
+//! What the benchmarks share: the proxies that are measured, the load, the origin behind them, and what is read off.
+//!
+//! **Invariant:** only processes started here are signalled, by their own id.
+
+pub mod peers;
+pub mod process;
