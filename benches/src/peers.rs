@@ -1,8 +1,32 @@
 //! The proxies that take part, and the configuration that makes them do the same work.
 //!
-//! **Invariant:** no peer does less than meshup does by default.
+//! Common to all: connections that are kept alive on both sides without an end, `X-Forwarded-For`, `-Proto` and `-Host`
+//! set, no access log, bodies of any size passed on as they come. Beyond that each is set up as its own handbook advises
+//! for speed; where something is chosen that its makers do not choose by default, the reason stands beside it.
+//!
+//! **Invariant:** no peer does less than meshup does by default; where one cannot, its file says what is missing.
 
-use std::{net::SocketAddr, path::PathBuf};
+mod caddy;
+mod envoy;
+mod haproxy;
+mod install;
+mod meshup;
+mod module;
+mod nginx;
+mod traefik;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::process::Running;
+
+/// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.
+const CONNECTIONS: usize = 4096;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +37,18 @@ pub enum Protocol {
     Http2,
 }
 
-/// By which of its means a proxy does the work of the three filters: the check of a key, a rewrite, telemetry.
+/// The work beside forwarding, and by which of its means a proxy does it.
+///
+/// There are three filters, outermost first:
+///
+/// - telemetry counts requests by method and status, keeps a histogram of their duration, continues or begins a trace
+///   (`traceparent`), and gives requests without `x-request-id` one;
+/// - the check answers 403 unless the request says `x-api-key: open-sesame`;
+/// - the rewrite makes `/v1/` at the beginning of the path into `/api/v1/`, sets `x-zone: eu-1` and removes
+///   `upgrade-insecure-requests`, and sets `x-served-by: NAME` on the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filters {
-    /// It does none of it.
+    /// None of it.
     None,
     /// By directives of its own.
     Directives,
@@ -24,6 +56,11 @@ pub enum Filters {
     Lua,
     /// By three Wasm filters.
     Wasm,
+    /// Not the three, but so many Wasm filters in sequence that each read three headers of the request, write two
+    /// (`x-browser`, `x-zone`) and write one of the response (`x-served-by`).
+    Headers(usize),
+    /// Not the three, but so many Wasm filters in sequence that only pass.
+    Pass(usize),
 }
 
 /// The files of a certificate, PEM.
@@ -42,11 +79,11 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// Where it forwards to, in clear text.
     pub origin: SocketAddr,
-    /// What clients speak; with TLS they ask for it by ALPN.
+    /// What clients speak.
     pub down: Protocol,
     /// What the origin speaks.
     pub up: Protocol,
-    /// With it, clients come by TLS.
+    /// With it, clients come by TLS, and choose by ALPN what they speak.
     pub tls: Option<Identity>,
     /// The work beside forwarding.
     pub filters: Filters,
@@ -54,4 +91,74 @@ pub struct Setup {
     pub workers: usize,
     /// An empty folder for its files.
     pub folder: PathBuf,
+}
+
+impl Setup {
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let file = self.file(name);
+        std::fs::write(&file, content).with_context(|| format!("{}", file.display()))?;
+        Ok(file)
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// One proxy.
+pub struct Peer {
+    /// What tables call it; what it says in `x-served-by`.
+    pub name: &'static str,
+    program: PathBuf,
+    /// The Wasm module beside those it brings itself.
+    module: Option<PathBuf>,
+    can: fn(&Setup) -> bool,
+    command: fn(&Peer, &Setup) -> Result<Command>,
+}
+
+impl Peer {
+    /// Whether it can do this work.
+    pub fn can(&self, setup: &Setup) -> bool {
+        let needs_module = match setup.filters {
+            Filters::Headers(_) | Filters::Pass(_) => true,
+            Filters::Wasm => self.name != meshup::NAME,
+            Filters::None | Filters::Directives | Filters::Lua => false,
+        };
+        (self.can)(setup) && (self.module.is_some() || !needs_module)
+    }
+
+    /// Starts it on one core and waits until it serves. `None` where it cannot do this work.
+    pub fn start(&self, setup: &Setup, core: usize) -> Result<Option<Running>> {
+        if !self.can(setup) {
+            return Ok(None);
+        }
+        let command = (self.command)(self, setup).with_context(|| self.name)?;
+        let running = Running::start_on(setup.listen, &command, core).with_context(|| self.name)?;
+        if self.name == traefik::NAME {
+            traefik::wait_until_ready(setup)?;
+        }
+        Ok(Some(running))
+    }
+
+    fn module(&self) -> Result<&Path> {
+        self.module.as_deref().context("its Wasm module was not built")
+    }
+}
+
+/// The peers on this machine, meshup last; says of each other one how to get it. Builds the Wasm filters that are
+/// measured, in `folder_for_builds`.
+pub fn present(meshup: &Path, folder_for_builds: &Path) -> Vec<Peer> {
+    let peers = [
+        nginx::present(),
+        haproxy::present(),
+        envoy::present(folder_for_builds),
+        caddy::present(),
+        traefik::present(),
+        meshup::present(meshup, folder_for_builds),
+    ];
+    peers.into_iter().flatten().collect()
 }

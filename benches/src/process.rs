@@ -100,6 +100,7 @@ pub fn free_address() -> Result<SocketAddr> {
 pub fn pinned(command: &Command, core: usize) -> Command {
     let mut pinned = Command::new("taskset");
     pinned.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     pinned.stdin(Stdio::null()).stdout(Stdio::null());
     pinned
 }

@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{LOAD_CORE, origin, process::pinned};
+use meshup_benches::process::pinned;
+
+use crate::{LOAD_CORE, origin};
 
 /// With `host`, the twelve header fields of a browser's request.
 const HEADERS: [&str; 11] = [

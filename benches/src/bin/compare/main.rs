@@ -11,8 +11,6 @@
 
 mod load;
 mod origin;
-mod peer;
-mod process;
 mod table;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -20,10 +18,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use meshup_benches::{
+    peers::{self, Filters, Peer, Protocol, Setup},
+    process::{self, Running},
+};
+
 use crate::{
     load::Load,
-    peer::Peer,
-    process::Running,
     table::{Sample, Table},
 };
 
@@ -66,7 +67,7 @@ fn main() -> Result<()> {
 fn compare(arguments: &Arguments) -> Result<()> {
     let load = Load::new(arguments.connections, Duration::from_secs(arguments.seconds))?;
     let origin = Running::start(process::this_program()?.arg("--origin"), LOAD_CORE)?;
-    let mut peers = peer::present(&meshup(arguments)?);
+    let mut peers = peers::present(&meshup(arguments)?, &builds()?);
     peers.retain(|peer| arguments.only.is_empty() || arguments.only.iter().any(|name| name == peer.name));
     let mut table = Table::new(peers.iter().map(|peer| peer.name));
     for round in 1..=arguments.rounds {
@@ -90,10 +91,26 @@ fn meshup(arguments: &Arguments) -> Result<PathBuf> {
     Ok(program.parent().context("this program has no folder")?.join("meshup"))
 }
 
+/// Beside the folder of this program, for the next run to find it built.
+fn builds() -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("this program has no folder")?.with_file_name("peers"))
+}
+
 /// One turn of one peer: start it, warm it up, load it, and read what it used.
 fn measure(peer: &Peer, origin: SocketAddr, load: &Load) -> Result<Sample> {
     let folder = tempfile::tempdir()?;
-    let proxy = peer.start(origin, folder.path())?;
+    let setup = Setup {
+        listen: process::free_address()?,
+        origin,
+        down: Protocol::Http1,
+        up: Protocol::Http1,
+        tls: None,
+        filters: Filters::None,
+        workers: 1,
+        folder: folder.path().into(),
+    };
+    let proxy = peer.start(&setup, PROXY_CORE)?.context("it cannot")?;
     load::expect_body(proxy.address)?;
     load.run_for(Duration::from_secs(1), proxy.address)?;
     let before = proxy.cpu_time()?;
