@@ -2,5 +2,9 @@
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
+pub mod load;
+pub mod origin;
 pub mod peers;
 pub mod process;
+pub mod stats;
+pub mod work;

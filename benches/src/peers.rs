@@ -137,7 +137,7 @@ impl Peer {
             return Ok(None);
         }
         let command = (self.command)(self, setup).with_context(|| self.name)?;
-        let running = Running::start_on(setup.listen, &command, core).with_context(|| self.name)?;
+        let running = Running::start_on(setup.listen, &command, &[core]).with_context(|| self.name)?;
         if self.name == traefik::NAME {
             traefik::wait_until_ready(setup)?;
         }
@@ -161,4 +161,9 @@ pub fn present(meshup: &Path, folder_for_builds: &Path) -> Vec<Peer> {
         meshup::present(meshup, folder_for_builds),
     ];
     peers.into_iter().flatten().collect()
+}
+
+/// The filter of [`Filters::Headers`] and [`Filters::Pass`] for meshup; `None` where it cannot be built, and why on stderr.
+pub fn measured_filter(folder_for_builds: &Path) -> Option<PathBuf> {
+    module::built("filters", "measured.wasm", folder_for_builds)
 }

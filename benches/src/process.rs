@@ -3,7 +3,8 @@
 //! **Invariant:** a process started here does not outlive its [`Running`].
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Seek},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -11,7 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{CpuSet, sched_setaffinity},
+};
 
 const START_DEADLINE: Duration = Duration::from_secs(10);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -22,19 +26,17 @@ pub struct Running {
     /// Where it listens.
     pub address: SocketAddr,
     child: Child,
+    /// Its standard error.
+    said: File,
 }
 
 impl Running {
-    /// Starts `command` with the address to listen on as its last argument.
-    pub fn start(command: &mut Command, core: usize) -> Result<Self> {
-        let address = free_address()?;
-        Self::start_on(address, command.arg(address.to_string()), core)
-    }
-
     /// Starts `command`, which listens on `address`, and waits until it does.
-    pub fn start_on(address: SocketAddr, command: &Command, core: usize) -> Result<Self> {
-        let child = pinned(command, core).spawn().with_context(|| format!("{}", command.get_program().display()))?;
-        let mut running = Self { address, child };
+    pub fn start_on(address: SocketAddr, command: &Command, cores: &[usize]) -> Result<Self> {
+        let said = tempfile::tempfile()?;
+        let mut command = pinned(command, cores);
+        let child = command.stderr(said.try_clone()?).spawn().context("taskset")?;
+        let mut running = Self { address, child, said };
         running.wait_until_it_accepts()?;
         Ok(running)
     }
@@ -43,7 +45,7 @@ impl Running {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it ended at once: {status}");
+                bail!("it ended at once, with {status}: {}", self.said()?);
             }
             if Instant::now() > deadline {
                 bail!("it does not listen on {} after {START_DEADLINE:?}", self.address);
@@ -53,16 +55,36 @@ impl Running {
         Ok(())
     }
 
+    fn said(&mut self) -> Result<String> {
+        self.said.rewind()?;
+        Ok(io::read_to_string(&mut self.said)?)
+    }
+
     /// User and system time so far, of all threads and of all processes that it started and that still run.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` cannot be read.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let mut ticks = 0;
-        let mut family = vec![self.child.id()];
         let stats = stats()?;
-        while let Some(id) = family.pop() {
-            ticks += stats.iter().filter(|stat| stat.id == id).map(|stat| stat.ticks).sum::<u64>();
-            family.extend(stats.iter().filter(|stat| stat.parent == id).map(|stat| stat.id));
-        }
+        let family = family(self.child.id(), &stats);
+        let ticks: u64 = stats.iter().filter(|stat| family.contains(&stat.id)).map(|stat| stat.ticks).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// Memory of the process and of all that it started and that still run; what several share counts once.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` cannot be read.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let mut kibibytes = 0;
+        for id in family(self.child.id(), &stats()?) {
+            let memory = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
+            let line = memory.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+            kibibytes += line.trim().trim_end_matches(" kB").parse::<u64>()?;
+        }
+        Ok(kibibytes * 1024)
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -96,13 +118,36 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// `command`, confined to one core; `taskset` replaces itself by the program, so the process id is the program's.
-pub fn pinned(command: &Command, core: usize) -> Command {
+/// `command`, confined to some cores; `taskset` replaces itself by the program, so the process id is the program's.
+pub fn pinned(command: &Command, cores: &[usize]) -> Command {
     let mut pinned = Command::new("taskset");
-    pinned.arg("-c").arg(core.to_string()).arg(command.get_program()).args(command.get_args());
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    pinned.arg("-c").arg(cores.join(",")).arg(command.get_program()).args(command.get_args());
     pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     pinned.stdin(Stdio::null()).stdout(Stdio::null());
     pinned
+}
+
+/// Confines this program to one core.
+///
+/// # Errors
+///
+/// There is no such core.
+pub fn pin_self(core: usize) -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    Ok(sched_setaffinity(None, &cores)?)
+}
+
+/// A process and all that it started, and so on.
+fn family(ancestor: u32, stats: &[Stat]) -> Vec<u32> {
+    let mut family = vec![ancestor];
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(stats.iter().filter(|stat| stat.parent == parent).map(|stat| stat.id));
+        next += 1;
+    }
+    family
 }
 
 /// One line of `/proc/ID/stat`, proc_pid_stat(5).

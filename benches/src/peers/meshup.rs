@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Filters, Identity, Peer, Protocol, Setup, module};
+use super::{Filters, Identity, Peer, Protocol, Setup};
 
 pub(super) const NAME: &str = "meshup";
 
@@ -22,7 +22,7 @@ pub(super) fn present(program: &Path, folder_for_builds: &Path) -> Option<Peer> 
         eprintln!("{} is not built and is left out: make release", program.display());
         return None;
     }
-    let module = module::built("filters", "measured.wasm", folder_for_builds);
+    let module = super::measured_filter(folder_for_builds);
     Some(Peer { name: NAME, program: program.into(), module, can, command })
 }
 

@@ -1,31 +1,37 @@
-//! What one proxied request costs in CPU time: meshup beside other proxies, on this machine, in the same minutes.
+//! What one proxied request costs: meshup beside other proxies, on this machine, in the same minutes.
 //!
-//! One origin, one load generator (`wrk`) and one proxy at a time, all on loopback with kept-alive connections. The
-//! proxy has the first core for itself; origin and load share the second. The figure is the CPU time of the proxy's
-//! processes divided by the requests answered, so it does not depend on which core is the bottleneck. The peers take
-//! turns for some rounds, so that a disturbance meets all of them.
+//! One origin, one load generator and one proxy at a time, all on loopback. The proxy has the first core for itself;
+//! origin and load share the second. The first figure is the CPU time of the proxy's processes divided by the requests
+//! answered, so it does not depend on which core is the bottleneck; rates and times do. The proxies take turns for some
+//! rounds, so that a disturbance meets all of them.
 //!
-//! It does not measure latency, and it is no test: nothing fails when a figure is bad.
+//! It is no test: nothing fails when a figure is bad.
 //!
-//! **Invariant:** only processes started here are signalled, by their own id.
+//! **Invariant:** every proxy is given the same requests, and is configured to do the same with them.
 
-mod load;
-mod origin;
+mod measure;
+mod plot;
+mod scenario;
 mod table;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
-use clap::Parser;
-
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
 use meshup_benches::{
-    peers::{self, Filters, Peer, Protocol, Setup},
-    process::{self, Running},
+    origin,
+    peers::{self, Filters, Peer, Protocol},
+    process::pin_self,
 };
 
 use crate::{
-    load::Load,
-    table::{Sample, Table},
+    measure::Bench,
+    scenario::{SCENARIOS, Scenario},
+    table::Table,
 };
 
 /// Where the proxy under test runs.
@@ -33,88 +39,108 @@ const PROXY_CORE: usize = 0;
 /// Where origin and load generator run.
 const LOAD_CORE: usize = 1;
 
-/// CPU time per proxied request, side by side with other proxies.
+/// What a proxied request costs, side by side with other proxies.
 #[derive(Parser)]
 struct Arguments {
     /// How often every proxy has its turn.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of load in one turn.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Kept-alive connections to the proxy.
-    #[arg(long, default_value_t = 64)]
-    connections: usize,
-    /// Only these proxies, by the names in the table.
-    #[arg(long)]
-    only: Vec<String>,
+    /// Only these scenarios, by name.
+    #[arg(long, value_delimiter = ',', value_parser = SCENARIOS.map(|scenario| scenario.name))]
+    scenarios: Vec<String>,
+    /// Only these proxies, by name.
+    #[arg(long, value_delimiter = ',')]
+    proxies: Vec<String>,
     /// The meshup to measure; by default the one beside this program.
     #[arg(long)]
     meshup: Option<PathBuf>,
-    /// Be the origin, on this address.
+    /// Where the table and the plot go; by default the folder `bench` of the target folder.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Be the origin.
     #[arg(long, hide = true)]
-    origin: Option<SocketAddr>,
+    origin: Option<Speaks>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Speaks {
+    Http1,
+    Http2,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     match arguments.origin {
-        Some(address) => origin::serve(address),
+        Some(Speaks::Http1) => origin::serve(Protocol::Http1, 1),
+        Some(Speaks::Http2) => origin::serve(Protocol::Http2, 1),
         None => compare(&arguments),
     }
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
-    let load = Load::new(arguments.connections, Duration::from_secs(arguments.seconds))?;
-    let origin = Running::start(process::this_program()?.arg("--origin"), LOAD_CORE)?;
-    let mut peers = peers::present(&meshup(arguments)?, &builds()?);
-    peers.retain(|peer| arguments.only.is_empty() || arguments.only.iter().any(|name| name == peer.name));
-    let mut table = Table::new(peers.iter().map(|peer| peer.name));
-    for round in 1..=arguments.rounds {
-        eprintln!("round {round} of {}", arguments.rounds);
-        for peer in &peers {
-            match measure(peer, origin.address, &load) {
-                Ok(sample) => table.add(peer.name, sample),
-                Err(error) => table.fail(peer.name, format!("{error:#}")),
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("this program has no folder")?;
+    let meshup = arguments.meshup.clone().unwrap_or_else(|| folder.join("meshup"));
+    let target = folder.parent().context("this program is in no target folder")?;
+    let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
+    fs::create_dir_all(&output)?;
+    let mut peers = peers::present(&meshup, target);
+    peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
+    ensure!(!peers.is_empty(), "no proxy to measure");
+    pin_self(LOAD_CORE)?;
+    let bench = Bench::new(Duration::from_secs(arguments.seconds))?;
+    let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
+    let tables: Vec<Table> = scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.rounds)).collect();
+    report(&tables, &output)
+}
+
+fn is_wanted(arguments: &Arguments, scenario: &Scenario) -> bool {
+    arguments.scenarios.is_empty() || arguments.scenarios.iter().any(|name| name == scenario.name)
+}
+
+/// All turns of one scenario; says them as soon as they are over.
+fn run(bench: &Bench, scenario: &Scenario, peers: &[Peer], rounds: usize) -> Table {
+    let mut table = Table::new(scenario.title);
+    for round in 1..=rounds {
+        eprintln!("{}: round {round} of {rounds}", scenario.name);
+        for peer in peers {
+            for filters in scenario.filters {
+                let name = row_name(peer, *filters);
+                match bench.measure(peer, scenario, *filters) {
+                    Ok(Some(sample)) => table.add(&name, sample),
+                    Ok(None) => {}
+                    Err(error) => {
+                        eprintln!("{name}: {error:#}");
+                        table.fail(&name, format!("{error:#}"));
+                    }
+                }
             }
         }
     }
-    print!("{table}");
-    Ok(())
+    println!("{table}");
+    table
 }
 
-fn meshup(arguments: &Arguments) -> Result<PathBuf> {
-    if let Some(path) = &arguments.meshup {
-        return Ok(path.clone());
+fn row_name(peer: &Peer, filters: Filters) -> String {
+    let name = peer.name;
+    match filters {
+        Filters::None => name.into(),
+        Filters::Directives => format!("{name}, 3 directives"),
+        Filters::Lua => format!("{name}, 3 in Lua"),
+        Filters::Wasm => format!("{name}, 3 filters"),
+        Filters::Headers(count) => format!("{name}, {count} header filters"),
+        Filters::Pass(count) => format!("{name}, {count} empty filters"),
     }
-    let program = std::env::current_exe()?;
-    Ok(program.parent().context("this program has no folder")?.join("meshup"))
 }
 
-/// Beside the folder of this program, for the next run to find it built.
-fn builds() -> Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().context("this program has no folder")?.with_file_name("peers"))
-}
-
-/// One turn of one peer: start it, warm it up, load it, and read what it used.
-fn measure(peer: &Peer, origin: SocketAddr, load: &Load) -> Result<Sample> {
-    let folder = tempfile::tempdir()?;
-    let setup = Setup {
-        listen: process::free_address()?,
-        origin,
-        down: Protocol::Http1,
-        up: Protocol::Http1,
-        tls: None,
-        filters: Filters::None,
-        workers: 1,
-        folder: folder.path().into(),
-    };
-    let proxy = peer.start(&setup, PROXY_CORE)?.context("it cannot")?;
-    load::expect_body(proxy.address)?;
-    load.run_for(Duration::from_secs(1), proxy.address)?;
-    let before = proxy.cpu_time()?;
-    let answered = load.run(proxy.address)?;
-    let cpu = proxy.cpu_time()?.saturating_sub(before);
-    Ok(Sample { cpu_per_request: cpu.div_f64(answered.requests as f64), requests_per_second: answered.per_second })
+fn report(tables: &[Table], output: &Path) -> Result<()> {
+    let text: String = tables.iter().map(Table::to_string).collect();
+    let (table, plot) = (output.join("compare.md"), output.join("compare.svg"));
+    fs::write(&table, text)?;
+    plot::write(tables, &plot)?;
+    println!("{}\n{}", table.display(), plot.display());
+    Ok(())
 }

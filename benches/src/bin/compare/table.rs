@@ -1,67 +1,87 @@
-//! The result: a line per proxy, medians over the rounds.
+//! The result as text: a table per scenario, a line per proxy, medians over the rounds.
 //!
 //! **Invariant:** the ratio compares a proxy with nginx in the same round, never across rounds.
 
 use std::{fmt, time::Duration};
 
+use meshup_benches::stats::median;
+
 /// What every other proxy is compared with.
 const REFERENCE: &str = "nginx";
 
 /// One turn of one proxy.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
     pub(crate) cpu_per_request: Duration,
     pub(crate) requests_per_second: f64,
+    /// The time that half, 99 % and 99.9 % of the requests took at most.
+    pub(crate) latency: [Duration; 3],
+    /// By how much the 99 % are later than without a proxy, at the same rate.
+    pub(crate) added: Option<Duration>,
+    pub(crate) resident_bytes: u64,
 }
 
-/// All turns; prints as text.
+/// All turns of one scenario; prints as text.
 pub(crate) struct Table {
-    rows: Vec<Row>,
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Row>,
 }
 
-struct Row {
-    name: &'static str,
+/// All turns of one proxy.
+pub(crate) struct Row {
+    pub(crate) name: String,
     /// One per round; `None` where the turn failed.
     samples: Vec<Option<Sample>>,
     failure: Option<String>,
 }
 
 impl Table {
-    pub(crate) fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        Self { rows: names.map(|name| Row { name, samples: Vec::new(), failure: None }).collect() }
+    pub(crate) const fn new(title: &'static str) -> Self {
+        Self { title, rows: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, name: &str, sample: Sample) {
-        if let Some(row) = self.row(name) {
-            row.samples.push(Some(sample));
-        }
+        self.row(name).samples.push(Some(sample));
     }
 
     pub(crate) fn fail(&mut self, name: &str, why: String) {
-        eprintln!("{name}: {why}");
-        if let Some(row) = self.row(name) {
-            row.samples.push(None);
-            row.failure = Some(why);
-        }
+        let row = self.row(name);
+        row.samples.push(None);
+        row.failure = Some(why);
     }
 
-    fn row(&mut self, name: &str) -> Option<&mut Row> {
-        self.rows.iter_mut().find(|row| row.name == name)
+    fn row(&mut self, name: &str) -> &mut Row {
+        let position = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            self.rows.push(Row { name: name.into(), samples: Vec::new(), failure: None });
+            self.rows.len() - 1
+        });
+        &mut self.rows[position]
     }
 
     fn reference(&self) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == REFERENCE)
     }
+
+    /// A row's CPU time beside that of nginx.
+    pub(crate) fn ratio(&self, row: &Row) -> Option<f64> {
+        let rounds = row.samples.iter().zip(&self.reference()?.samples);
+        median(rounds.filter_map(|(own, other)| Some((*own)?.micros() / (*other)?.micros())))
+    }
 }
 
 impl Row {
-    fn micros(&self) -> Vec<f64> {
-        self.samples.iter().flatten().map(Sample::micros).collect()
+    /// CPU time per request, microseconds.
+    pub(crate) fn micros(&self) -> Option<f64> {
+        self.median(Sample::micros)
     }
 
-    fn ratios(&self, reference: &Self) -> Vec<f64> {
-        let rounds = self.samples.iter().zip(&reference.samples);
-        rounds.filter_map(|(own, other)| Some((*own)?.micros() / (*other)?.micros())).collect()
+    fn median(&self, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
+        median(self.samples.iter().flatten().map(figure))
+    }
+
+    fn range(&self) -> Option<(f64, f64)> {
+        let micros = || self.samples.iter().flatten().map(Sample::micros);
+        Some((micros().reduce(f64::min)?, micros().reduce(f64::max)?))
     }
 }
 
@@ -73,69 +93,83 @@ impl Sample {
 
 impl fmt::Display for Table {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "\nCPU time of the proxy per request, in microseconds; medians over the rounds")?;
-        writeln!(out, "{:<24} {:>8} {:>15} {:>10} {:>12}", "", "median", "min .. max", "x nginx", "requests/s")?;
+        writeln!(out, "\n### {}\n", self.title)?;
+        line(out, "", &HEAD.map(str::to_owned))?;
+        line(out, &"-".repeat(NAME_WIDTH), &WIDTHS.map(|width| format!("{}:", "-".repeat(width - 1))))?;
         for row in &self.rows {
-            self.line(row, out)?;
+            match self.cells(row) {
+                Some(cells) => line(out, &row.name, &cells)?,
+                None => {
+                    let why = row.failure.as_deref().unwrap_or("no rounds");
+                    writeln!(out, "| {:<NAME_WIDTH$} | failed: {why} |", row.name)?;
+                }
+            }
         }
         Ok(())
     }
 }
 
+const NAME_WIDTH: usize = 26;
+const HEAD: [&str; 9] =
+    ["CPU µs", "least .. most", "x nginx", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "p99 added", "MiB"];
+const WIDTHS: [usize; 9] = [8, 18, 8, 10, 8, 8, 8, 9, 5];
+
 impl Table {
-    fn line(&self, row: &Row, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let micros = sorted(row.micros());
-        let (Some(least), Some(most), Some(middle)) = (micros.first(), micros.last(), median(&micros)) else {
-            let why = row.failure.as_deref().unwrap_or("no rounds");
-            return writeln!(out, "{:<24} failed: {}", row.name, why.lines().next().unwrap_or(why));
-        };
-        let ratio = self.reference().and_then(|reference| median(&sorted(row.ratios(reference))));
-        let ratio = ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
-        let rates = sorted(row.samples.iter().flatten().map(|sample| sample.requests_per_second).collect());
-        let range = format!("{least:.1} .. {most:.1}");
-        let rate = median(&rates).unwrap_or_default();
-        writeln!(out, "{:<24} {middle:>8.1} {range:>15} {ratio:>10} {rate:>12.0}", row.name)
+    fn cells(&self, row: &Row) -> Option<[String; 9]> {
+        let (least, most) = row.range()?;
+        let millis = |index: usize| row.median(|sample| sample.latency[index].as_secs_f64() * 1e3);
+        let added = row.median(|sample| sample.added.map_or(f64::NAN, |added| added.as_secs_f64() * 1e3))?;
+        Some([
+            format!("{:.1}", row.micros()?),
+            format!("{least:.1} .. {most:.1}"),
+            self.ratio(row).map_or("-".into(), |ratio| format!("{ratio:.2}")),
+            format!("{:.0}", row.median(|sample| sample.requests_per_second)?),
+            format!("{:.2}", millis(0)?),
+            format!("{:.2}", millis(1)?),
+            format!("{:.2}", millis(2)?),
+            if added.is_nan() { "-".into() } else { format!("{added:.2}") },
+            format!("{:.0}", row.median(|sample| sample.resident_bytes as f64)? / 1024.0 / 1024.0),
+        ])
     }
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    let middle = sorted.len() / 2;
-    match sorted.len() % 2 {
-        1 => Some(sorted[middle]),
-        _ => middle.checked_sub(1).map(|before| f64::midpoint(sorted[before], sorted[middle])),
+fn line(out: &mut fmt::Formatter<'_>, name: &str, cells: &[String; 9]) -> fmt::Result {
+    write!(out, "| {name:<NAME_WIDTH$} |")?;
+    for (cell, width) in cells.iter().zip(WIDTHS) {
+        write!(out, " {cell:>width$} |")?;
     }
+    writeln!(out)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Sample, Table, median};
+    use super::{Sample, Table};
     use std::time::Duration;
 
     fn sample(micros: u64) -> Sample {
-        Sample { cpu_per_request: Duration::from_micros(micros), requests_per_second: 1.0 }
-    }
-
-    #[test]
-    fn medians_of_none_one_two_and_three() {
-        for (values, expected) in
-            [(&[][..], None), (&[1.0], Some(1.0)), (&[1.0, 3.0], Some(2.0)), (&[1.0, 2.0, 9.0], Some(2.0))]
-        {
-            assert_eq!(median(values), expected, "{values:?}");
+        Sample {
+            cpu_per_request: Duration::from_micros(micros),
+            requests_per_second: 1.0,
+            latency: [Duration::ZERO; 3],
+            added: None,
+            resident_bytes: 0,
         }
     }
 
     #[test]
     fn ratios_are_taken_round_by_round() {
-        let mut table = Table::new(["nginx", "other"].into_iter());
+        let mut table = Table::new("a title");
         for (nginx, other) in [(10, 20), (100, 200)] {
             table.add("nginx", sample(nginx));
             table.add("other", sample(other));
         }
-        assert!(table.to_string().lines().last().unwrap().contains(" 2.00 "), "{table}");
+        assert_eq!(table.ratio(&table.rows[1]), Some(2.0));
+    }
+
+    #[test]
+    fn a_proxy_that_fails_says_why() {
+        let mut table = Table::new("a title");
+        table.fail("nginx", "it ended at once".into());
+        assert!(table.to_string().contains("failed: it ended at once"), "{table}");
     }
 }

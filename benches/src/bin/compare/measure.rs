@@ -1,0 +1,124 @@
+//! One turn of one proxy: start it, warm it up, load it, and read what it used.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use meshup_benches::{
+    load::{Clients, Handshakes, Load, Outcome, Pace},
+    origin::Origin,
+    peers::{Filters, Identity, Peer, Protocol, Setup},
+    process::{Running, free_address, this_program},
+    work::NAME,
+};
+use rustls::pki_types::CertificateDer;
+
+use crate::{LOAD_CORE, PROXY_CORE, scenario::Scenario, table::Sample};
+
+const WARM_UP: Duration = Duration::from_secs(1);
+/// How long the clients of one run without a proxy are watched.
+const DIRECT: Duration = Duration::from_secs(1);
+
+/// What all turns share: the origins, the certificate, and how long a turn is.
+pub(crate) struct Bench {
+    http1: Origin,
+    http2: Origin,
+    identity: Identity,
+    certificate: CertificateDer<'static>,
+    duration: Duration,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new(duration: Duration) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
+        let identity = Identity {
+            certificate: write(folder.path(), "server.pem", &cert.pem())?,
+            private_key: write(folder.path(), "server.key", &signing_key.serialize_pem())?,
+        };
+        let origin = |protocol: &str| Origin::start(this_program()?.args(["--origin", protocol]), LOAD_CORE);
+        Ok(Self {
+            http1: origin("http1")?,
+            http2: origin("http2")?,
+            identity,
+            certificate: cert.der().clone(),
+            duration,
+            _folder: folder,
+        })
+    }
+
+    fn origin(&self, protocol: Protocol) -> SocketAddr {
+        match protocol {
+            Protocol::Http1 => self.http1.address.into(),
+            Protocol::Http2 => self.http2.address.into(),
+        }
+    }
+
+    /// One turn; `None` where the proxy cannot do that work by those means.
+    pub(crate) fn measure(&self, peer: &Peer, scenario: &Scenario, filters: Filters) -> Result<Option<Sample>> {
+        let folder = tempfile::tempdir()?;
+        let setup = Setup {
+            listen: free_address()?,
+            origin: self.origin(scenario.up),
+            down: scenario.down,
+            up: scenario.up,
+            tls: scenario.tls.map(|_| self.identity.clone()),
+            filters,
+            workers: 1,
+            folder: folder.path().into(),
+        };
+        let Some(proxy) = peer.start(&setup, PROXY_CORE)? else { return Ok(None) };
+        self.turn(&proxy, scenario).map(Some)
+    }
+
+    fn turn(&self, proxy: &Running, scenario: &Scenario) -> Result<Sample> {
+        let load = scenario.load(&self.certificate);
+        let mut clients = Clients::connect(&load, proxy.address)?;
+        let warm = clients.run(Pace::Full, WARM_UP)?;
+        let pace = if scenario.half_load { Pace::Rate(warm.per_second() / 2.0) } else { Pace::Full };
+        let before = proxy.cpu_time()?;
+        let outcome = clients.run(pace, self.duration)?;
+        let cpu = proxy.cpu_time()?.saturating_sub(before);
+        ensure_handshakes(scenario, &outcome)?;
+        let added = scenario.half_load.then(|| self.added(&load, scenario, pace, &outcome)).transpose()?;
+        Ok(Sample {
+            cpu_per_request: cpu.div_f64(outcome.requests() as f64),
+            requests_per_second: outcome.per_second(),
+            latency: [0.5, 0.99, 0.999].map(|share| percentile(&outcome, share)),
+            added,
+            resident_bytes: proxy.resident_bytes()?,
+        })
+    }
+
+    /// By how much 99 % of the requests are later than without a proxy.
+    fn added(&self, load: &Load, scenario: &Scenario, pace: Pace, outcome: &Outcome) -> Result<Duration> {
+        let direct = Clients::connect(load, self.origin(scenario.up))?.run(pace, DIRECT)?;
+        Ok(percentile(outcome, 0.99).saturating_sub(percentile(&direct, 0.99)))
+    }
+}
+
+fn write(folder: &Path, name: &str, content: &str) -> Result<PathBuf> {
+    let path = folder.join(name);
+    fs::write(&path, content)?;
+    Ok(path)
+}
+
+fn percentile(outcome: &Outcome, share: f64) -> Duration {
+    Duration::from_nanos(outcome.latency.value_at_quantile(share))
+}
+
+/// A proxy that resumes when it shall not, or the other way round, does other work than the rest.
+fn ensure_handshakes(scenario: &Scenario, outcome: &Outcome) -> Result<()> {
+    let share = outcome.resumed as f64 / outcome.requests() as f64;
+    match scenario.tls {
+        Some(Handshakes::Resumed) => ensure!(share > 0.9, "only {:.0} % of the sessions were resumed", share * 100.0),
+        Some(Handshakes::Full) => ensure!(share == 0.0, "{:.0} % of the sessions were resumed", share * 100.0),
+        None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! What a proxied request costs meshup as there is more of one thing: connections, routes, filters, endpoints, header
+//! fields, workers.
+//!
+//! Every point is a process of its own, and the points of an axis take turns, so that a disturbance meets all of them. A
+//! figure is the CPU time of the process divided by the requests answered, and its resident memory.
+//!
+//! More workers shall do more work: how much more, two cores cannot show where origin and clients need one of them. What a
+//! request costs shows it: workers who stand in each other's way need more CPU time for the same.
+//!
+//! **Invariant:** between two points of an axis nothing differs but that one amount.
+
+mod point;
+mod report;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use meshup_benches::{
+    load::{Clients, Pace},
+    origin::{self, Origin},
+    peers::{self, Protocol},
+    process::{Running, free_address, pin_self, this_program},
+};
+
+use crate::{
+    point::{Axis, Point},
+    report::{Sample, Series},
+};
+
+/// Where the proxy runs, unless it has more than one worker.
+const PROXY_CORE: usize = 0;
+/// Where origin and load generator run.
+const LOAD_CORE: usize = 1;
+
+#[derive(Parser)]
+struct Arguments {
+    /// How often every point has its turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of load in one turn.
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+    /// Only these axes.
+    #[arg(long, value_delimiter = ',', value_parser = Axis::ALL.map(Axis::name))]
+    axes: Vec<String>,
+    /// The meshup to measure; by default the one beside this program.
+    #[arg(long)]
+    meshup: Option<PathBuf>,
+    /// Be the origin, on so many addresses.
+    #[arg(long, hide = true)]
+    origin: Option<usize>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.origin {
+        Some(addresses) => origin::serve(Protocol::Http1, addresses),
+        None => measure(&arguments),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("this program has no folder")?;
+    let target = folder.parent().context("this program is in no target folder")?;
+    let bench = Bench {
+        meshup: arguments.meshup.clone().unwrap_or_else(|| folder.join("meshup")),
+        module: peers::measured_filter(target).context("no filter to measure")?,
+        origin: Origin::start(this_program()?.args(["--origin", "1000"]), LOAD_CORE)?,
+        duration: Duration::from_secs(arguments.seconds),
+    };
+    pin_self(LOAD_CORE)?;
+    let is_wanted = |axis: &Axis| arguments.axes.is_empty() || arguments.axes.iter().any(|name| name == axis.name());
+    let axes = Axis::ALL.into_iter().filter(is_wanted);
+    let series = axes.map(|axis| bench.axis(axis, arguments.rounds)).collect::<Result<Vec<_>>>()?;
+    report::write(&series, &target.join("bench"))
+}
+
+/// What all turns share.
+struct Bench {
+    meshup: PathBuf,
+    module: PathBuf,
+    origin: Origin,
+    duration: Duration,
+}
+
+impl Bench {
+    fn axis(&self, axis: Axis, rounds: usize) -> Result<Series> {
+        let mut series = Series::new(axis);
+        for round in 1..=rounds {
+            eprintln!("{}: round {round} of {rounds}", axis.name());
+            for amount in axis.amounts() {
+                series.add(*amount, self.turn(Point { axis, amount: *amount })?);
+            }
+        }
+        println!("{series}");
+        Ok(series)
+    }
+
+    fn turn(&self, point: Point) -> Result<Sample> {
+        let folder = tempfile::tempdir()?;
+        let proxy = self.start(point, folder.path())?;
+        let mut clients = Clients::connect(&point.load(), proxy.address)?;
+        clients.run(Pace::Full, Duration::from_secs(1))?;
+        let before = proxy.cpu_time()?;
+        let outcome = clients.run(Pace::Full, self.duration)?;
+        let cpu = proxy.cpu_time()?.saturating_sub(before);
+        Ok(Sample { cpu_per_request: cpu.div_f64(outcome.requests() as f64), resident_bytes: proxy.resident_bytes()? })
+    }
+
+    fn start(&self, point: Point, folder: &Path) -> Result<Running> {
+        let address = free_address()?;
+        let endpoints: Vec<SocketAddr> = self.origin.addresses(point.endpoints()).collect();
+        let file = folder.join("meshup.toml");
+        fs::write(&file, point.configuration(address, &endpoints, &self.module))?;
+        let mut command = Command::new(&self.meshup);
+        command.args(["run", "--config"]).arg(file).env("RUST_LOG", "warn");
+        match point.workers() {
+            1 => Running::start_on(address, &command, &[PROXY_CORE]),
+            _ => Running::start_on(address, &command, &[PROXY_CORE, LOAD_CORE]),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The load: clients that send one kind of request, and how long each took.
+//!
+//! At full speed a client sends the next request when it has the answer (a closed loop). At a rate, requests begin when a
+//! clock says so, whatever became of those before, and each one's time counts from when it was due: a proxy that stalls
+//! cannot hide it by keeping the clients waiting (coordinated omission).
+//!
+//! **Invariant:** a run with a single failed request is no result.
+
+mod client;
+mod connector;
+mod http1;
+mod pace;
+
+use std::{
+    mem,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use tokio::{
+    runtime::Runtime,
+    task::{JoinSet, LocalSet},
+};
+
+use self::{
+    client::{Client, Prepared},
+    connector::Connector,
+    pace::Slots,
+};
+pub use self::{
+    connector::{Handshakes, Tls},
+    pace::Pace,
+};
+use crate::{peers::Protocol, work::Work};
+
+/// How a proxy is loaded.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// What is asked for.
+    pub work: Work,
+    /// What the clients speak.
+    pub protocol: Protocol,
+    /// Whether they come by TLS, and how.
+    pub tls: Option<Tls>,
+    /// Connections that send requests.
+    pub connections: usize,
+    /// Requests at a time on each; more than one with HTTP/2 only.
+    pub streams: usize,
+    /// Whether each request has a connection of its own (HTTP/1.1 only).
+    pub reconnect: bool,
+    /// Connections that sent one request each and then stay idle.
+    pub idle: usize,
+    /// Header fields beside those that every request has (HTTP/1.1 only).
+    pub more_headers: usize,
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// How long each request took, nanoseconds.
+    pub latency: Histogram<u64>,
+    /// How long all of it took.
+    pub elapsed: Duration,
+    /// Connections whose TLS session was resumed.
+    pub resumed: u64,
+}
+
+impl Outcome {
+    /// Requests that were answered.
+    pub fn requests(&self) -> u64 {
+        self.latency.len()
+    }
+
+    /// Requests answered in a second.
+    pub fn per_second(&self) -> f64 {
+        self.requests() as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Clients that are connected to one proxy and stay so from run to run.
+#[derive(Debug)]
+pub struct Clients {
+    runtime: Runtime,
+    connector: Connector,
+    request: Rc<Prepared>,
+    active: Vec<Client>,
+    /// Held, not used.
+    _idle: Vec<Client>,
+}
+
+impl Clients {
+    /// Connects, and sends one request by each client.
+    ///
+    /// # Errors
+    ///
+    /// A connection or its first request failed.
+    pub fn connect(load: &Load, address: SocketAddr) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let connector = Connector::new(address, load)?;
+        let request = Rc::new(Prepared::new(load));
+        let (active, idle) = LocalSet::new().block_on(&runtime, async {
+            let idle = clients(&connector, &request, load.idle, 1).await?;
+            let active = clients(&connector, &request, load.connections, load.streams).await?;
+            anyhow::Ok((active, idle))
+        })?;
+        Ok(Self { runtime, connector, request, active, _idle: idle })
+    }
+
+    /// Sends requests for so long.
+    ///
+    /// # Errors
+    ///
+    /// A request failed.
+    pub fn run(&mut self, pace: Pace, duration: Duration) -> Result<Outcome> {
+        let clients = mem::take(&mut self.active);
+        let before = self.connector.resumed();
+        let running = run(clients, &self.request, pace, duration);
+        let (outcome, clients) = LocalSet::new().block_on(&self.runtime, running)?;
+        self.active = clients;
+        Ok(Outcome { resumed: self.connector.resumed() - before, ..outcome })
+    }
+}
+
+async fn clients(connector: &Connector, request: &Prepared, connections: usize, streams: usize) -> Result<Vec<Client>> {
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        let mut client = connector.client().await?;
+        client.send(request).await.context("a first request")?;
+        clients.extend((1..streams).filter_map(|_| client.another_stream()));
+        clients.push(client);
+    }
+    Ok(clients)
+}
+
+async fn run(
+    clients: Vec<Client>,
+    request: &Rc<Prepared>,
+    pace: Pace,
+    time: Duration,
+) -> Result<(Outcome, Vec<Client>)> {
+    let started = Instant::now();
+    let slots = Rc::new(Slots::new(started, pace, time)?);
+    let mut running = JoinSet::new();
+    for client in clients {
+        running.spawn_local(send_all(client, request.clone(), slots.clone()));
+    }
+    let mut outcome = Outcome { latency: histogram(), elapsed: time, resumed: 0 };
+    let mut clients = Vec::new();
+    while let Some(ended) = running.join_next().await {
+        let (client, latency) = ended??;
+        outcome.latency.add(latency)?;
+        clients.push(client);
+    }
+    ensure!(!outcome.latency.is_empty(), "no request was answered");
+    Ok((Outcome { elapsed: started.elapsed(), ..outcome }, clients))
+}
+
+/// One request after another, until the time is up.
+async fn send_all(mut client: Client, request: Rc<Prepared>, slots: Rc<Slots>) -> Result<(Client, Histogram<u64>)> {
+    let mut latency = histogram();
+    while let Some(due) = slots.next().await? {
+        client.send(&request).await?;
+        latency.saturating_record(u64::try_from(due.elapsed().as_nanos())?);
+    }
+    Ok((client, latency))
+}
+
+/// Of nanoseconds up to a minute, to three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("valid bounds")
+}

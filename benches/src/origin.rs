@@ -1,0 +1,95 @@
+//! The origin behind the proxies, as cheap as it can be, in a process of its own.
+//!
+//! HTTP/1.1 without a library: it finds the ends of heads and bodies, and answers. HTTP/2 by hyper. A path that ends in
+//! `large` is answered with 1 MiB, everything else with 1 KiB; a gRPC call with its own message and a good status.
+//!
+//! **Invariant:** one answer per request, in order, after the whole request.
+
+mod http1;
+mod http2;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{peers::Protocol, process::pinned};
+
+/// An origin in a process of its own.
+#[derive(Debug)]
+pub struct Origin {
+    /// Where it listens; where it has more addresses, the first of them.
+    pub address: SocketAddrV4,
+    child: Child,
+}
+
+impl Origin {
+    /// Starts `command`, a program that calls [`serve`], on a core.
+    ///
+    /// # Errors
+    ///
+    /// The program cannot be started or does not say where it listens.
+    pub fn start(command: &Command, core: usize) -> Result<Self> {
+        let mut child = pinned(command, &[core]).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
+        let address = line.trim().parse().with_context(|| format!("the origin said {line:?}"))?;
+        Ok(Self { address, child })
+    }
+
+    /// Its first addresses.
+    pub fn addresses(&self, count: usize) -> impl Iterator<Item = SocketAddr> {
+        addresses(self.address).take(count)
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        // An error here means that it is gone already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// Serves on one port of so many addresses of loopback for ever; says the first on standard output.
+///
+/// # Errors
+///
+/// There is no address, or accepting fails.
+pub fn serve(protocol: Protocol, count: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let SocketAddr::V4(address) = first.local_addr()? else { bail!("an address of IPv6") };
+        let mut accepting = JoinSet::new();
+        accepting.spawn(accept(first, protocol));
+        for address in addresses(address).take(count).skip(1) {
+            accepting.spawn(accept(TcpListener::bind(address).await?, protocol));
+        }
+        println!("{address}");
+        std::io::stdout().flush()?;
+        accepting.join_next().await.context("no listener")??
+    })
+}
+
+/// The same port of one address of loopback after the other.
+fn addresses(first: SocketAddrV4) -> impl Iterator<Item = SocketAddr> {
+    let base = first.ip().to_bits();
+    (0..).map(move |number| (Ipv4Addr::from_bits(base + number), first.port()).into())
+}
+
+async fn accept(listener: TcpListener, protocol: Protocol) -> Result<()> {
+    loop {
+        let (connection, _) = listener.accept().await?;
+        connection.set_nodelay(true)?;
+        // A proxy that goes away resets its connections: nothing to report.
+        match protocol {
+            Protocol::Http1 => tokio::spawn(async move { http1::answer(connection).await.ok() }),
+            Protocol::Http2 => tokio::spawn(async move { http2::answer(connection).await.ok() }),
+        };
+    }
+}
