@@ -1,25 +1,46 @@
 //! Which route a request takes: the first whose conditions all hold.
 
+mod index;
+
 use std::sync::Arc;
 
 use http::{HeaderMap, Uri, header::HOST, request::Parts};
 
+use self::index::Index;
 use crate::config::{Config, HostMatch, RouteMatch};
+
+/// So many routes are looked at one by one sooner than looked up.
+const FEW: usize = 8;
 
 /// The conditions of every route of a configuration, in its order.
 #[derive(Debug)]
-pub(crate) struct RouteTable(Vec<RouteMatch>);
+pub(crate) struct RouteTable {
+    routes: Vec<RouteMatch>,
+    /// Where there are many.
+    index: Option<Index>,
+}
 
 impl RouteTable {
     pub(crate) fn new(config: &Config) -> Self {
-        Self(config.routes.iter().map(|route| route.matches.clone()).collect())
+        Self::of(config.routes.iter().map(|route| route.matches.clone()).collect())
+    }
+
+    fn of(routes: Vec<RouteMatch>) -> Self {
+        let index = (routes.len() > FEW).then(|| Index::new(&routes));
+        Self { routes, index }
     }
 
     /// The index of the first route that matches a request which came in on `listener`.
     pub(crate) fn find(&self, listener: &Arc<str>, head: &Parts) -> Option<usize> {
         let host = head.headers.get(HOST).map_or(&b""[..], |host| without_port(host.as_bytes()));
         let request = Request { listener, host, head };
-        self.0.iter().position(|conditions| request.meets(conditions))
+        match &self.index {
+            None => self.routes.iter().position(|conditions| request.meets(conditions)),
+            Some(index) => {
+                let meets = |position| self.routes.get(position).is_some_and(|conditions| request.meets(conditions));
+                index.find(host, head.uri.path(), meets)
+            }
+        }
     }
 }
 
@@ -86,7 +107,7 @@ mod tests {
     fn find(conditions: RouteMatch, method: &str, host: &str, target: &str) -> bool {
         let request = http::Request::builder().method(method).uri(target).header("host", host).header("x-canary", "1");
         let head = request.body(()).expect("a valid request").into_parts().0;
-        RouteTable(vec![conditions]).find(&"http".into(), &head) == Some(0)
+        RouteTable::of(vec![conditions]).find(&"http".into(), &head) == Some(0)
     }
 
     fn exact(host: &str) -> RouteMatch {
@@ -149,5 +170,52 @@ mod tests {
         assert!(!find(query, "GET", "h", "/?v=21"));
         let listener = RouteMatch { listener: Some("other".into()), ..RouteMatch::default() };
         assert!(!find(listener, "GET", "h", "/"));
+    }
+
+    /// All combinations of some conditions, in an order without sense; every request has several candidates.
+    fn many() -> Vec<RouteMatch> {
+        let hosts = [vec![], exact("a.example").hosts, suffix(".example").hosts, exact("[::1]").hosts];
+        let paths = [
+            RouteMatch::default(),
+            prefix("/"),
+            prefix("/v1"),
+            prefix("/v1/x"),
+            RouteMatch { path: Some("/v1/x".into()), ..RouteMatch::default() },
+        ];
+        let methods = [vec![], vec![http::Method::GET], vec![http::Method::POST]];
+        let mut routes = Vec::new();
+        for (path, method) in paths.iter().flat_map(|path| methods.iter().map(move |method| (path, method))) {
+            let of = |host: &Vec<_>| RouteMatch { hosts: host.clone(), methods: method.clone(), ..path.clone() };
+            routes.extend(hosts.iter().map(of));
+        }
+        routes
+    }
+
+    #[test]
+    fn many_routes_are_found_as_if_each_were_looked_at() {
+        let routes = many();
+        for start in 0..routes.len() {
+            // 7 and the number of routes have no common divisor: every route once, each time another one first.
+            let order: Vec<_> = (0..routes.len()).map(|n| routes[(start + n * 7) % routes.len()].clone()).collect();
+            for (method, host) in [("GET", "A.example:80"), ("POST", "b.a.example"), ("PUT", "[::1]"), ("GET", "")] {
+                for target in ["/", "/v1", "/v10", "/v1/x", "/v1/x/y?z", "/other"] {
+                    let request = http::Request::builder().method(method).uri(target).header("host", host);
+                    let head = request.body(()).expect("a valid request").into_parts().0;
+                    let each = RouteTable { routes: order.clone(), index: None };
+                    let looked_up = RouteTable { routes: order.clone(), index: Some(Index::new(&order)) };
+                    let listener = "http".into();
+                    let expected = each.find(&listener, &head);
+                    assert_eq!(looked_up.find(&listener, &head), expected, "{method} {host} {target} from {start}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn routes_behind_one_that_matches_everything_are_not_found() {
+        let mut routes = many();
+        routes.insert(0, RouteMatch::default());
+        let head = http::Request::get("/v1/x").header("host", "a.example").body(()).expect("valid").into_parts().0;
+        assert_eq!(RouteTable::of(routes).find(&"http".into(), &head), Some(0));
     }
 }

@@ -52,7 +52,7 @@ enum Body {
 impl Head {
     /// `None` until it is whole.
     fn parse(buffer: &[u8]) -> Result<Option<Self>> {
-        let mut fields = [httparse::EMPTY_HEADER; 64];
+        let mut fields = [httparse::EMPTY_HEADER; 256];
         let mut request = httparse::Request::new(&mut fields);
         let httparse::Status::Complete(bytes) = request.parse(buffer)? else { return Ok(None) };
         let large = request.path.context("no path")?.ends_with("large");

@@ -91,7 +91,8 @@ impl Point {
         let endpoints: Vec<String> = endpoints.iter().map(SocketAddr::to_string).collect();
         let mut file = format!(
             "workers = {}\nadmin.listen = \"127.0.0.1:0\"\n[[listeners]]\nname = \"http\"\nlisten = \"{listen}\"\n\
-             limits = {{ max_connections = 100000 }}\n{}\n[upstreams.origin]\nendpoints = {endpoints:?}\n",
+             limits = {{ max_connections = 100000 }}\n{}\n[upstreams.origin]\nendpoints = {endpoints:?}\n\
+             max_connections = 4096\nconnect_timeout = \"30s\"\n",
             self.workers(),
             filters.tables(module),
         );
