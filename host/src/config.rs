@@ -233,6 +233,8 @@ pub struct ListenerLimits {
     pub max_streams: u32,
     /// `max_resets`: streams of an HTTP/2 connection that broke the protocol. Default 200.
     pub max_resets: usize,
+    /// `max_control_frames`: frames of an HTTP/2 connection that carry no work, in a burst. Default 10,000.
+    pub max_control_frames: u32,
     /// `http1_buffer`: bytes read and written ahead on an HTTP/1 connection, beyond a request head. Default 64 KiB.
     pub http1_buffer: usize,
     /// `http2_stream_window`: unread body bytes of one HTTP/2 request. Default 256 KiB.

@@ -16,6 +16,7 @@ mod aside;
 mod chunk_line;
 mod connection;
 mod destination;
+mod frames;
 mod guard;
 mod guarded;
 mod heads;

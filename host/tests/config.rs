@@ -66,8 +66,8 @@ fn the_smallest_configuration_gets_every_default() {
     let limits = json!({
         "max_header_bytes": "64KiB", "max_headers": 100, "max_body_bytes": null, "header_timeout": "10s", "idle_timeout": "75s",
         "body_timeout": "30s", "request_timeout": "1h", "write_timeout": "1m", "max_connections": 10_000,
-        "max_streams": 100, "max_resets": 200, "http1_buffer": "64KiB", "http2_stream_window": "256KiB",
-        "http2_connection_window": "1MiB", "http2_send_buffer": "32KiB", "http2_connection_heads": "1536KiB"
+        "max_streams": 100, "max_resets": 200, "max_control_frames": 10_000, "http1_buffer": "64KiB",
+        "http2_stream_window": "256KiB", "http2_connection_window": "1MiB", "http2_send_buffer": "32KiB", "http2_connection_heads": "1536KiB"
     });
     assert_eq!(shown["listeners"][0]["limits"], limits);
     assert_eq!(shown["routes"], json!([]));

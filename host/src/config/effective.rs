@@ -108,6 +108,7 @@ fn listener_limits(limits: &ListenerLimits) -> Value {
         "max_connections": limits.max_connections,
         "max_streams": limits.max_streams,
         "max_resets": limits.max_resets,
+        "max_control_frames": limits.max_control_frames,
         "http1_buffer": size_text(limits.http1_buffer as u64),
         "http2_stream_window": size_text(limits.http2_stream_window.into()),
         "http2_connection_window": size_text(limits.http2_connection_window.into()),

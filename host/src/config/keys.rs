@@ -28,8 +28,8 @@ sections! {
         "underscores_in_headers" "via" "limits" "tls";
     LISTENER_LIMITS "`limits` of a listener":
         "max_header_bytes" "max_headers" "max_body_bytes" "header_timeout" "idle_timeout" "body_timeout" "request_timeout"
-        "write_timeout" "max_connections" "max_streams" "max_resets" "http1_buffer" "http2_stream_window"
-        "http2_connection_window" "http2_send_buffer" "http2_connection_heads";
+        "write_timeout" "max_connections" "max_streams" "max_resets" "max_control_frames" "http1_buffer"
+        "http2_stream_window" "http2_connection_window" "http2_send_buffer" "http2_connection_heads";
     LISTENER_TLS "`tls` of a listener":
         "certificate" "private_key" "certificates" "client_ca" "client_auth" "min_version";
     CERTIFICATE "an item of `certificates`": "certificate" "private_key";

@@ -19,6 +19,8 @@ const MIB: u64 = 1024 * KIB;
 const MIN_HEADER_BYTES: u64 = 8 * KIB;
 /// The HTTP/1 library takes no less.
 const MIN_BUFFER: u64 = 8 * KIB;
+/// A browser's first request brings about ten.
+const MIN_CONTROL_FRAMES: u64 = 100;
 /// HTTP/2 begins with about as much and cannot take it back (RFC 9113 section 6.9.2).
 const MIN_CONNECTION_WINDOW: u64 = 64 * KIB;
 /// HTTP/2 has windows up to 2 GiB - 1 (RFC 9113 section 6.9.1).
@@ -143,6 +145,9 @@ fn limits(listener: &Table<'_>) -> ListenerLimits {
         max_connections: number("max_connections", 1_000_000).unwrap_or(default.max_connections),
         max_streams: number("max_streams", 10_000).map_or(default.max_streams, |streams| streams as u32),
         max_resets: number("max_resets", 1_000_000).unwrap_or(default.max_resets),
+        max_control_frames: table
+            .read("max_control_frames", |value| count(value, MIN_CONTROL_FRAMES..=1_000_000))
+            .map_or(default.max_control_frames, |frames| frames as u32),
         http1_buffer: bytes("http1_buffer", MIN_BUFFER..=16 * MIB).unwrap_or(default.http1_buffer),
         http2_stream_window: window("http2_stream_window", MIN_BUFFER..=MAX_WINDOW, default.http2_stream_window),
         http2_connection_window: window(
@@ -170,6 +175,7 @@ impl Default for ListenerLimits {
             max_connections: 10_000,
             max_streams: 100,
             max_resets: 200,
+            max_control_frames: 10_000,
             http1_buffer: 64 * 1024,
             http2_stream_window: 256 * 1024,
             http2_connection_window: 1024 * 1024,

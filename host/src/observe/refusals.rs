@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     MaxConnections,
     /// A stream's head was more than its connection may keep waiting.
     Http2Heads,
+    /// A client sent more than `max_control_frames` on an HTTP/2 connection.
+    Http2ControlFrames,
     /// The HTTP/2 library ended a connection because of what the client sent too much of.
     Http2Flood,
     /// The HTTP/2 library ended a connection because of what the client did against the protocol, its windows included.
@@ -39,6 +41,7 @@ impl Refusal {
             Self::WriteTimeout => "write-timeout",
             Self::MaxConnections => "max-connections",
             Self::Http2Heads => "http2-heads",
+            Self::Http2ControlFrames => "http2-control-frames",
             Self::Http2Flood => "http2-flood",
             Self::Http2Error => "http2-error",
         }

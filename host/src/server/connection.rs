@@ -28,7 +28,6 @@ use http1::http1;
 
 use super::{
     BoundListener, TlsSession, destination,
-    guard::Guard,
     guarded::Guarded,
     heads::Heads,
     link::Link,
@@ -248,12 +247,13 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
         () = grace_over(&connection.worker, closing.clone()) => return,
     };
     let Some((stream, beginning, alpn)) = begun else { return };
+    let link = connection.link.clone();
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
-        let io = Guarded::new(stream, beginning, None, connection.link.clone());
+        let io = Guarded::http2(stream, beginning, connection.listener.limits.max_control_frames, link);
         // In a task of its own: this one has room for HTTP/1 and its handshake, for which there is no more use.
         tokio::task::spawn_local(http2(connection, io, closing));
     } else {
-        let io = Guarded::new(stream, beginning, Some(Guard::new()), connection.link.clone());
+        let io = Guarded::http1(stream, beginning, link);
         http1(connection, io, closing).await;
     }
 }

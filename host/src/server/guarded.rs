@@ -1,7 +1,7 @@
 //! A client's byte stream under guard: what was read to learn its protocol, then the rest, and the rules of HTTP/1 about
 //! what the parser may have of it and when.
 //!
-//! It understands no byte: [`Guard`] does.
+//! It understands no byte: [`Guard`] does, and [`Frames`] those of HTTP/2.
 //!
 //! **Invariant:** behind a message that is refused, and behind a request for an upgrade until it is answered, the parser
 //! gets nothing.
@@ -19,11 +19,7 @@ use tokio::{
     time::Sleep,
 };
 
-use super::{
-    guard::Guard,
-    link::Link,
-    preface::{Beginning, FirstFrame},
-};
+use super::{frames::Frames, guard::Guard, link::Link, preface::Beginning};
 use crate::transport::Transport;
 
 /// What a refused message ends with: the parser may wait for the end of a head before it looks at what is wrong in it,
@@ -43,8 +39,8 @@ pub(super) struct Guarded<S> {
     stream: S,
     beginning: Option<Box<Beginning>>,
     guard: Option<Guard>,
-    /// Where there is no guard: that of an HTTP/2 client.
-    first_frame: FirstFrame,
+    /// Where there is no guard: those of an HTTP/2 client.
+    frames: Option<Box<Frames>>,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
     link: Rc<Link>,
@@ -57,12 +53,23 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, beginning: Beginning, guard: Option<Guard>, link: Rc<Link>) -> Self {
+    /// That of an HTTP/1 client.
+    pub(super) fn http1(stream: S, beginning: Beginning, link: Rc<Link>) -> Self {
+        Self { guard: Some(Guard::new()), ..Self::unwatched(stream, beginning, link) }
+    }
+
+    /// That of an HTTP/2 client, which may send so many frames without work.
+    pub(super) fn http2(stream: S, beginning: Beginning, max_control_frames: u32, link: Rc<Link>) -> Self {
+        let frames = Some(Box::new(Frames::new(max_control_frames)));
+        Self { frames, ..Self::unwatched(stream, beginning, link) }
+    }
+
+    fn unwatched(stream: S, beginning: Beginning, link: Rc<Link>) -> Self {
         Self {
             stream,
             beginning: Some(Box::new(beginning)),
-            first_frame: if guard.is_some() { FirstFrame::Seen } else { FirstFrame::ahead() },
-            guard,
+            frames: None,
+            guard: None,
             ended: false,
             link,
             held: Vec::new(),
@@ -99,6 +106,14 @@ impl<S> Guarded<S> {
             return false;
         }
         true
+    }
+
+    /// Looks at the frames in what was read behind `before`; drops what is too much.
+    fn inspect_frames(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let Some(frames) = &mut self.frames else { return Ok(()) };
+        let allowed = frames.inspect(buf.filled().get(before..).unwrap_or_default())?;
+        buf.set_filled(before + allowed);
+        Ok(())
     }
 
     /// Looks at what was read behind `before`; puts aside what has to wait.
@@ -182,7 +197,12 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     }
 
     /// The client took some of its answer.
-    fn note_progress(&mut self) {
+    #[inline]
+    fn note_progress(&mut self, written: &Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) {
+        let Poll::Ready(Ok(written)) = written else { return };
+        if let Some(frames) = &mut self.frames {
+            frames.wrote(slices, *written);
+        }
         if let Some(patience) = &mut self.half_closed {
             patience.as_mut().reset((Instant::now() + HALF_CLOSED).into());
         }
@@ -196,6 +216,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 self.ended = true;
                 buf.put_slice(ENDING);
             }
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(frames) = self.frames.as_mut().filter(|frames| frames.is_spent()) {
+            frames.put_block(buf);
+            self.link.spent.set(true);
             return Poll::Ready(Ok(()));
         }
         if self.half_closed.is_some() {
@@ -216,7 +241,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         if buf.filled().len() == before {
             return self.poll_end(cx);
         }
-        self.first_frame.inspect(buf.filled().get(before..).unwrap_or_default())?;
+        self.inspect_frames(buf, before)?;
         self.inspect(buf, before);
         Poll::Ready(Ok(()))
     }
@@ -226,9 +251,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.link.unflushed.set(true);
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.note_progress();
-        }
+        self.note_progress(&written, &[io::IoSlice::new(bytes)]);
         self.link.pace.wrote(written)
     }
 
@@ -259,9 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         self.link.unflushed.set(true);
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        if written.is_ready() {
-            self.note_progress();
-        }
+        self.note_progress(&written, slices);
         self.link.pace.wrote(written)
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub between: Cell<bool>,
     /// Something was written since the last flush.
     pub unflushed: Cell<bool>,
+    /// The client sent more frames without work than it may.
+    pub spent: Cell<bool>,
     hold: Cell<Hold>,
     reader: RefCell<Option<Waker>>,
 }

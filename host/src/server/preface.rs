@@ -7,12 +7,8 @@ use tokio::{io::AsyncReadExt, time::timeout};
 
 use crate::{config::ListenerLimits, transport::Transport};
 
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A frame's type: SETTINGS, which the preface ends with.
-const SETTINGS: u8 = 4;
-/// Where a frame's head has its type.
-const TYPE_AT: usize = 3;
+/// Behind it comes a SETTINGS frame.
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The first bytes of a connection, read to learn its protocol.
 #[derive(Debug)]
@@ -59,57 +55,5 @@ impl Beginning {
 
     fn may_be_http2(&self) -> bool {
         PREFACE.starts_with(self.bytes())
-    }
-}
-
-/// The first frame of an HTTP/2 client, as far as it is looked at.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum FirstFrame {
-    /// Its type comes behind so many bytes.
-    Ahead(usize),
-    Seen,
-}
-
-impl FirstFrame {
-    /// Before the preface.
-    pub(super) fn ahead() -> Self {
-        Self::Ahead(PREFACE.len() + TYPE_AT)
-    }
-
-    /// Looks at what came next.
-    ///
-    /// # Errors
-    /// The first frame is not SETTINGS.
-    pub(super) fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self::Ahead(before) = *self else { return Ok(()) };
-        *self = match bytes.get(before) {
-            None => Self::Ahead(before.saturating_sub(bytes.len())),
-            Some(&SETTINGS) => Self::Seen,
-            Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "HTTP/2 without settings")),
-        };
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FRAME: [u8; 9] = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
-
-    /// Whether a client that says this, so many bytes at once, may go on.
-    fn is_taken(said: &[u8], at_once: usize) -> bool {
-        let mut first = FirstFrame::ahead();
-        said.chunks(at_once).all(|bytes| first.inspect(bytes).is_ok())
-    }
-
-    #[test]
-    fn settings_come_first_and_only_first() {
-        let sound = [&PREFACE[..], &FRAME, &[0, 0, 0, 1, 0, 0, 0, 0, 0]].concat();
-        let other = [&PREFACE[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0], &FRAME].concat();
-        for at_once in 1..sound.len() {
-            assert!(is_taken(&sound, at_once), "{at_once}");
-            assert!(!is_taken(&other, at_once), "{at_once}");
-        }
     }
 }

@@ -22,6 +22,7 @@ mod cases_requests;
 mod cases_responses;
 mod cases_upstream_faults;
 mod chunk_endings;
+mod control_frames;
 mod cors_filter;
 mod cut_off;
 mod drain;

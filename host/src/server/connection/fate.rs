@@ -65,7 +65,7 @@ where
         match fate.await {
             Err(result) => {
                 if let Err(error) = result {
-                    if let Some(refusal) = refusal(&error) {
+                    if let Some(refusal) = connection.refusal(&error) {
                         connection.refuse(refusal);
                     }
                     tracing::debug!(client = %connection.client, %error, "connection ended");
@@ -229,6 +229,17 @@ impl Connection {
         (!busy).then(|| self.idle_since.get().max(ending.since) + ending.grace)
     }
 
+    /// Whether the HTTP/2 library ended it: because there was too much of something, or for a fault.
+    fn refusal(&self, error: &hyper::Error) -> Option<Refusal> {
+        let error = cause::of::<h2::Error>(error)?;
+        match error.reason().filter(|_| error.is_library())? {
+            h2::Reason::NO_ERROR => None,
+            h2::Reason::ENHANCE_YOUR_CALM if self.link.spent.get() => Some(Refusal::Http2ControlFrames),
+            h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),
+            _ => Some(Refusal::Http2Error),
+        }
+    }
+
     #[cold]
     fn end(&self, refusal: Refusal) -> Fate {
         self.refuse(refusal);
@@ -244,14 +255,4 @@ fn first_look(connection: &Connection) -> Duration {
 /// How often the clock looks for what may have begun meanwhile.
 fn shortest_timeout(limits: &config::ListenerLimits) -> Duration {
     limits.idle_timeout.min(limits.header_timeout).min(limits.write_timeout)
-}
-
-/// Whether the HTTP/2 library ended the connection: because there was too much of something, or for a fault.
-fn refusal(error: &hyper::Error) -> Option<Refusal> {
-    let error = cause::of::<h2::Error>(error)?;
-    match error.reason().filter(|_| error.is_library())? {
-        h2::Reason::NO_ERROR => None,
-        h2::Reason::ENHANCE_YOUR_CALM => Some(Refusal::Http2Flood),
-        _ => Some(Refusal::Http2Error),
-    }
 }

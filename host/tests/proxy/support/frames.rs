@@ -107,7 +107,7 @@ impl Frames {
     }
 
     /// The next frame: kind, stream, payload; none at the end of the connection.
-    async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
+    pub(crate) async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
         loop {
             if let Some(&[a, b, c, kind, _, s0, s1, s2, s3]) = self.read.first_chunk() {
                 let end = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
