@@ -21,6 +21,8 @@ pub(crate) enum Refusal {
     WriteTimeout,
     /// `max_connections` are open.
     MaxConnections,
+    /// A stream was more than the `max_streams` of its connection.
+    MaxStreams,
     /// A stream's head was more than its connection may keep waiting.
     Http2Heads,
     /// A client sent more than `max_control_frames` on an HTTP/2 connection.
@@ -40,6 +42,7 @@ impl Refusal {
             Self::IdleTimeout => "idle-timeout",
             Self::WriteTimeout => "write-timeout",
             Self::MaxConnections => "max-connections",
+            Self::MaxStreams => "max-streams",
             Self::Http2Heads => "http2-heads",
             Self::Http2ControlFrames => "http2-control-frames",
             Self::Http2Flood => "http2-flood",

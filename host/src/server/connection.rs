@@ -128,6 +128,7 @@ impl Connection {
         let head_bytes = if http1 { 0 } else { exchange::head_size(&request) };
         let Some(kept) = self.heads.keep(head_bytes, self.listener.limits.http2_connection_heads) else {
             observe::count_refusal(Refusal::Http2Heads);
+            self.link.refusing.set(self.link.refusing.get() + 1);
             return Err(h2::Reason::REFUSED_STREAM.into());
         };
         let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();

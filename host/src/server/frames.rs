@@ -1,7 +1,7 @@
-//! The frames of an HTTP/2 connection, as far as their heads tell: that settings come first, and that what carries no work
-//! stays within its budget.
+//! The frames of an HTTP/2 connection, as far as their heads tell: that settings come first, that what carries no work
+//! stays within its budget, and how many streams the library refused, which it tells nobody.
 //!
-//! It keeps, copies and changes no frame, and knows no stream: what a frame means is the HTTP/2 library's. That library
+//! It keeps, copies and changes no frame, and knows no stream: what else a frame means is the HTTP/2 library's. That library
 //! bounds the memory of floods, but ends none of SETTINGS, PING, PRIORITY, WINDOW_UPDATE or unknown frames. There is no call
 //! to have it say GOAWAY and why, so once the budget is spent it reads, in place of what the client sends, a header block
 //! of more pieces than it takes.
@@ -20,8 +20,11 @@ use super::preface::PREFACE;
 const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
+
+const REFUSED_STREAM: u32 = 7;
 
 /// A header block that goes on without end: its beginning, then this piece again and again. It never becomes a request,
 /// so that its stream may be any.
@@ -45,6 +48,8 @@ pub(super) struct Frames {
     written: Walk,
     budget: Budget,
     settled: bool,
+    /// The code of a reset that is being written, as far as it is.
+    reset: Option<u32>,
     /// How much was read of the block without end, once the budget is spent.
     spent: Option<usize>,
 }
@@ -57,6 +62,7 @@ impl Frames {
             written: Walk::behind(0),
             budget: Budget::new(max_control_frames),
             settled: false,
+            reset: None,
             spent: None,
         }
     }
@@ -111,22 +117,36 @@ impl Frames {
         }
     }
 
-    /// Looks at the first `len` bytes of `slices`, which were written next.
+    /// Looks at the first `len` bytes of `slices`, which were written next; how many streams they refuse.
     #[inline]
-    pub(super) fn wrote(&mut self, slices: &[io::IoSlice<'_>], mut len: usize) {
+    pub(super) fn wrote(&mut self, slices: &[io::IoSlice<'_>], mut len: usize) -> usize {
+        let mut refused = 0;
         for slice in slices {
             let written = slice.get(..len).unwrap_or(slice);
-            self.follow(written);
+            refused += self.follow(written);
             len -= written.len();
+        }
+        refused
+    }
+
+    fn follow(&mut self, mut bytes: &[u8]) -> usize {
+        let mut refused = 0;
+        loop {
+            refused += usize::from(self.reset.is_some() && self.end_reset(&mut bytes) == Some(REFUSED_STREAM));
+            let Some(head) = self.written.next(&mut bytes) else { return refused };
+            match head.kind {
+                DATA if head.length > 0 => self.budget.give(PER_DATA + head.length / BYTES),
+                RST_STREAM => self.reset = Some(0),
+                _ => {}
+            }
         }
     }
 
-    fn follow(&mut self, mut bytes: &[u8]) {
-        while let Some(head) = self.written.next(&mut bytes) {
-            if head.kind == DATA && head.length > 0 {
-                self.budget.give(PER_DATA + head.length / BYTES);
-            }
-        }
+    /// The code of a reset, once it is complete.
+    fn end_reset(&mut self, bytes: &mut &[u8]) -> Option<u32> {
+        let code = self.written.skip(bytes).iter().fold(self.reset?, |code, byte| code << 8 | u32::from(*byte));
+        self.reset = (!self.written.is_between()).then_some(code);
+        self.reset.is_none().then_some(code)
     }
 }
 
@@ -210,12 +230,13 @@ impl Walk {
         Some(head)
     }
 
-    /// Leaves out what is no head.
+    /// Leaves out what is no head, and tells what that was.
     #[inline]
-    fn skip(&mut self, bytes: &mut &[u8]) {
-        let skipped = self.ahead.min(bytes.len());
-        self.ahead -= skipped;
-        *bytes = bytes.get(skipped..).unwrap_or_default();
+    fn skip<'a>(&mut self, bytes: &mut &'a [u8]) -> &'a [u8] {
+        let (skipped, rest) = bytes.split_at_checked(self.ahead).unwrap_or((bytes, &[]));
+        self.ahead -= skipped.len();
+        *bytes = rest;
+        skipped
     }
 
     /// A head that comes in several reads.
@@ -286,7 +307,8 @@ mod tests {
         let mut frames = Frames::new(1);
         for (written, left) in [(frame(DATA, 0), 0), (frame(SETTINGS, 200), 0), (frame(DATA, 4), 1)] {
             frames.budget.left = 0;
-            written.chunks(7).for_each(|bytes| frames.wrote(&[io::IoSlice::new(bytes)], bytes.len()));
+            let refused = written.chunks(7).map(|bytes| frames.follow(bytes));
+            assert_eq!(refused.sum::<usize>(), 0);
             assert_eq!(frames.budget.left, left);
         }
     }
@@ -300,6 +322,17 @@ mod tests {
         assert_eq!(frames.budget.left, 0);
         frames.wrote(&[io::IoSlice::new(&second[3..])], second.len() - 3);
         assert_eq!(frames.budget.left, 1);
+    }
+
+    #[test]
+    fn refused_streams_are_counted_however_they_are_written() {
+        let reset = |code: u32| [&[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1][..], &code.to_be_bytes()].concat();
+        let written = [reset(7), frame(DATA, 7), reset(8), reset(7 << 8), reset(7), reset(7)].concat();
+        for at_once in 1..written.len() {
+            let mut frames = Frames::new(1);
+            let refused = written.chunks(at_once).map(|bytes| frames.follow(bytes));
+            assert_eq!(refused.sum::<usize>(), 3, "{at_once}");
+        }
     }
 
     #[test]

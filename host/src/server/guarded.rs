@@ -201,7 +201,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     fn note_progress(&mut self, written: &Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) {
         let Poll::Ready(Ok(written)) = written else { return };
         if let Some(frames) = &mut self.frames {
-            frames.wrote(slices, *written);
+            self.link.refused(frames.wrote(slices, *written));
         }
         if let Some(patience) = &mut self.half_closed {
             patience.as_mut().reset((Instant::now() + HALF_CLOSED).into());

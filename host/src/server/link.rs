@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::pace::Pace;
+use crate::observe::{self, Refusal};
 
 /// The state that both sides see.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Link {
     pub unflushed: Cell<bool>,
     /// The client sent more frames without work than it may.
     pub spent: Cell<bool>,
+    /// Streams that the proxy itself refused, and whose refusal was not written yet.
+    pub refusing: Cell<usize>,
     hold: Cell<Hold>,
     reader: RefCell<Option<Waker>>,
 }
@@ -45,6 +48,26 @@ impl Link {
     /// Whether the parser can be done without until the client sends something.
     pub(super) fn may_rest(&self) -> bool {
         self.exchanges.get() == 0 && self.between.get() && !self.unflushed.get() && self.hold.get() == Hold::None
+    }
+
+    /// So many refusals of streams were written: those that the proxy did not ask for are the HTTP/2 library's, which
+    /// refuses what is beyond `max_streams`. One that it asked for is never written if the client resets that stream first;
+    /// then one of the library's is not counted.
+    #[inline]
+    pub(super) fn refused(&self, streams: usize) {
+        if streams > 0 {
+            self.count_refused(streams);
+        }
+    }
+
+    #[cold]
+    fn count_refused(&self, streams: usize) {
+        let asked_for = streams.min(self.refusing.get());
+        self.refusing.set(self.refusing.get() - asked_for);
+        for _ in asked_for..streams {
+            observe::count_refusal(Refusal::MaxStreams);
+            tracing::debug!(reason = Refusal::MaxStreams.as_str(), "stream refused");
+        }
     }
 
     /// A request for an upgrade was read.

@@ -59,6 +59,7 @@ mod pem_files;
 mod proxy_protocol;
 mod proxy_protocol_errors;
 mod rate_limit_filter;
+mod refused_streams;
 mod reload;
 mod reload_faults;
 mod rests;
