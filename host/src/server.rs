@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 
 mod aside;
 mod chunk_line;
@@ -159,16 +163,16 @@ impl Acceptor {
             }
         }
         self.closing.send_replace(true);
-        self.accept_queue(&socket).await;
+        self.accept_queue(socket).await;
     }
 
     /// The next connection, once there is room for it.
-    async fn accept(&self, socket: &TcpListener) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    async fn accept(&self, socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
         self.room.wait(self.listener.clone(), self.worker.workers).await;
         socket.accept().await
     }
 
-    async fn accepted(&self, accepted: io::Result<(tokio::net::TcpStream, SocketAddr)>) {
+    async fn accepted(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
             Ok(accepted) => {
                 let listener = self.listener.borrow().clone();
@@ -184,14 +188,23 @@ impl Acceptor {
     }
 
     /// Accepts what the system completed before the socket closes, so that none of it is reset.
-    async fn accept_queue(&self, socket: &TcpListener) {
-        while let Ok(accepted) = tokio::time::timeout(Duration::ZERO, socket.accept()).await {
-            if accepted.is_err() {
-                return;
-            }
+    async fn accept_queue(&self, socket: TcpListener) {
+        for accepted in waiting(socket) {
             self.accepted(accepted).await;
         }
     }
+}
+
+/// What the system completed and nobody took yet. The system itself is asked: the runtime may not have heard of it.
+fn waiting(socket: TcpListener) -> impl Iterator<Item = io::Result<(TcpStream, SocketAddr)>> {
+    let socket = socket.into_std();
+    std::iter::from_fn(move || match socket.as_ref().ok()?.accept() {
+        Ok((stream, client)) => {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            Some(stream.map(|stream| (stream, client)))
+        }
+        Err(error) => (error.kind() == io::ErrorKind::ConnectionAborted).then_some(Err(error)),
+    })
 }
 
 /// Descriptors or memory are used up: waiting helps, trying again at once does not.
@@ -201,4 +214,17 @@ fn is_exhausted(error: &io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENOBUFS: i32 = 105;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOMEM | ENOBUFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_the_runtime_has_not_heard_of_waits_too() {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let _clients = [0; 3].map(|_| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(waiting(socket).filter(Result::is_ok).count(), 3);
+    }
 }
