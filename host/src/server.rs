@@ -88,6 +88,16 @@ impl BoundListener {
         Self { address: self.address, local: self.local, settings, tls, sockets: self.sockets.clone() }
     }
 
+    /// Whether it listens for `settings` too. Where the system chooses the port, only the name tells listeners apart.
+    pub(crate) fn is_of(&self, settings: &config::Listener) -> bool {
+        self.address == settings.listen && (self.address.port() != 0 || self.settings.name == settings.name)
+    }
+
+    /// Whether both have the same sockets.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.sockets, &other.sockets)
+    }
+
     /// The socket of one worker; it is handed out once.
     pub(crate) fn socket(&self, worker: usize) -> Option<StdListener> {
         self.sockets.get(worker)?.lock().unwrap_or_else(PoisonError::into_inner).take()

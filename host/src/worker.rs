@@ -20,7 +20,7 @@ use crate::{
     drain::Draining,
     observe::{RouteMetrics, WorkerMetrics},
     random::Random,
-    server::{self, ListenerTask},
+    server::{self, BoundListener, ListenerTask},
     snapshot::Snapshot,
     upstream::{Destinations, Endpoint, EndpointKey, EndpointList, Places, Settings, Upstream},
     wasm::WorkerFilter,
@@ -368,28 +368,29 @@ async fn drain_connections(worker: &Rc<Worker>, input: &WorkerInput, ticks: &mut
     worker.tick(&input.reports);
 }
 
-/// The accept loops of a worker, by address.
+/// The accept loops of a worker, each with what it accepts for.
 #[derive(Debug, Default)]
-struct Listeners(Vec<(std::net::SocketAddr, ListenerTask, JoinHandle<()>)>);
+struct Listeners(Vec<(Arc<BoundListener>, ListenerTask, JoinHandle<()>)>);
 
 impl Listeners {
     /// Starts and stops accept loops so that they are those of the current generation.
     fn follow(&mut self, worker: &Rc<Worker>) {
         let generation = worker.generation();
         let wanted = &generation.snapshot().listeners;
-        self.0.retain(|(address, task, _)| {
-            let keep = wanted.iter().any(|listener| listener.address == *address);
+        self.0.retain(|(known, task, _)| {
+            let keep = wanted.iter().any(|listener| listener.is_same(known));
             if !keep {
                 task.stop();
             }
             keep
         });
         for listener in wanted {
-            if let Some((_, task, _)) = self.0.iter().find(|(address, ..)| *address == listener.address) {
+            if let Some((known, task, _)) = self.0.iter_mut().find(|(known, ..)| known.is_same(listener)) {
                 task.update(listener.clone());
+                *known = listener.clone();
             } else if let Some(socket) = listener.socket(worker.index) {
                 let (task, handle) = server::listen(worker, socket, listener.clone());
-                self.0.push((listener.address, task, handle));
+                self.0.push((listener.clone(), task, handle));
             }
         }
     }

@@ -110,7 +110,7 @@ impl Builder {
         for ((settings, tls), location) in config.listeners.iter().zip(tls).zip(&locations.listeners) {
             let settings = Arc::new(settings.clone());
             let ours = Vec::from_iter(known.iter().chain(&listeners).map(|listener| listener.local));
-            match known.iter().find(|listener| listener.address == settings.listen) {
+            match known.iter().find(|listener| listener.is_of(&settings)) {
                 Some(bound) => listeners.push(Arc::new(bound.with_settings(settings, tls))),
                 None => match BoundListener::bind(settings.clone(), tls, self.workers, &ours) {
                     Ok(listener) => listeners.push(Arc::new(listener)),

@@ -47,6 +47,7 @@ mod interim;
 mod jwks_filter;
 mod limits;
 mod listener_addresses;
+mod listener_identity;
 mod logging;
 mod lost_log;
 mod names;
