@@ -41,6 +41,8 @@ pub(super) struct Guest {
     pub(super) memory_limit: MemoryLimit,
     pub(super) cpu: CpuBudget,
     pub(super) series: SeriesHandles,
+    /// The error that it logged last during its setup, which may be why it trapped; none once it is configured.
+    pub(super) setup_error: Option<String>,
     /// For values that must be put together before they are handed over.
     pub(super) scratch: Vec<u8>,
 }
@@ -54,6 +56,7 @@ impl Guest {
             memory_limit: MemoryLimit::new(environment.limits.memory_bytes, &environment.memory),
             cpu: CpuBudget::new(environment.limits.cpu_per_call.max(SETUP_CPU)),
             series: SeriesHandles::default(),
+            setup_error: Some(String::new()),
             scratch: Vec::new(),
         }
     }
@@ -61,6 +64,7 @@ impl Guest {
     /// The instance is configured: what follows is calls for exchanges.
     pub(super) fn end_setup(&mut self) {
         self.cpu.set_limit(self.environment.limits.cpu_per_call);
+        self.setup_error = None;
     }
 
     /// A call begins: limits count from here.

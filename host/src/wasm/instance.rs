@@ -200,9 +200,16 @@ fn cause(guest: &Guest, error: &wasmtime::Error) -> FaultCause {
         Some(Trap::Interrupt) => FaultCause::CpuLimit { limit: guest.cpu.limit(), used: guest.cpu.used() },
         Some(Trap::StackOverflow) => FaultCause::StackOverflow,
         trap => guest.memory_limit.refused().unwrap_or_else(|| FaultCause::Trap {
-            message: trap.map_or_else(|| format!("{error:#}"), |trap| describe_trap(*trap, error)),
+            message: trap.map_or_else(|| format!("{error:#}"), |trap| describe_trap(*trap, error))
+                + &said_before(guest),
         }),
     }
+}
+
+/// A panic logs why it traps.
+fn said_before(guest: &Guest) -> String {
+    let said = guest.setup_error.as_deref().filter(|said| !said.is_empty());
+    said.map_or_else(String::new, |said| format!(": {said}"))
 }
 
 fn describe_trap(trap: Trap, error: &wasmtime::Error) -> String {

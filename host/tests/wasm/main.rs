@@ -11,3 +11,4 @@ mod guest;
 mod host_calls;
 mod loading;
 mod logging;
+mod setup_errors;

@@ -17,6 +17,9 @@ pub(super) fn log(mut caller: Caller<'_, Guest>, level: u32, text: u32, len: u32
     let (memory, guest) = guest(&mut caller)?;
     let text = Region::new(text, len).of(memory)?;
     let level = Level::try_from(level).unwrap_or(Level::Info);
+    if let Some(error) = guest.setup_error.as_mut().filter(|_| level == Level::Error) {
+        *error = line(text).into_owned();
+    }
     if !is_enabled(level) {
         return Ok(());
     }
