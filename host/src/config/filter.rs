@@ -14,11 +14,13 @@ use super::{
 const WASM_PAGE: u64 = 64 * 1024;
 /// All that 32 bits can address.
 const MAX_MEMORY: u64 = 4 << 30;
+const MAX_CPU: Duration = Duration::from_secs(10);
+const WIDEST: FilterLimits = FilterLimits { memory_bytes: MAX_MEMORY as usize, cpu_per_call: MAX_CPU };
 
 type Filters = BTreeMap<Arc<str>, Filter>;
 type Locations = BTreeMap<Arc<str>, FilterLocation>;
 
-/// `[filters]`; what has a fault is left out.
+/// `[filters]`; what has a fault that its module or itself would trip over is left out.
 pub(super) fn filters(root: &Table<'_>) -> (Filters, Locations) {
     let (mut filters, mut locations) = (Filters::new(), Locations::new());
     for (key, value) in
@@ -27,8 +29,8 @@ pub(super) fn filters(root: &Table<'_>) -> (Filters, Locations) {
         let faults_before = value.source().faults();
         check_name(key.name).unwrap_or_else(|fault| key.report(fault));
         let Some(table) = value.table(&keys::FILTER) else { continue };
-        let filter = filter(&table);
-        if let Some(filter) = filter.filter(|_| value.source().faults() == faults_before) {
+        let has_keys = value.source().faults() == faults_before;
+        if let Some(filter) = filter(&table).filter(|_| has_keys) {
             let name: Arc<str> = key.name.into();
             locations.insert(Arc::clone(&name), location(&table));
             filters.insert(name, filter);
@@ -42,20 +44,21 @@ fn location(table: &Table<'_>) -> FilterLocation {
     FilterLocation { module, config: table.key_location("config") }
 }
 
+/// None where `module` or `config` has a fault. One elsewhere does not keep the filter from being tried.
 fn filter(table: &Table<'_>) -> Option<Filter> {
     let on_error =
         table.read("on_error", |value| one_of(value, &[("deny", OnError::Deny), ("bypass", OnError::Bypass)]));
     let isolation = table
         .read("isolation", |value| one_of(value, &[("worker", Isolation::Worker), ("exchange", Isolation::Exchange)]));
     let limits = limits(table);
-    let config = table.get("config").map_or_else(|| "{}".into(), |value| config(&value));
+    let config = table.get("config").map_or_else(|| Some("{}".into()), |value| config(&value));
     let module = table.required("module").and_then(|value| value.read(module));
     Some(Filter {
         module: module?,
         on_error: on_error.unwrap_or(OnError::Deny),
         isolation: isolation.unwrap_or(Isolation::Worker),
         limits,
-        config,
+        config: config?,
     })
 }
 
@@ -70,19 +73,25 @@ fn module(value: &Value<'_>) -> Result<ModuleSource, Fault> {
     }
 }
 
-fn config(value: &Value<'_>) -> Arc<str> {
-    let is_table = value.read(|value| value.inner().as_table().ok_or_else(|| value.expected("a table")).map(drop));
-    is_table.map_or_else(|| "{}".into(), |()| json::compact(value).into())
+fn config(value: &Value<'_>) -> Option<Arc<str>> {
+    let faults_before = value.source().faults();
+    value.read(|value| value.inner().as_table().ok_or_else(|| value.expected("a table")).map(drop))?;
+    let json = json::compact(value);
+    (value.source().faults() == faults_before).then(|| json.into())
 }
 
+/// Where they have a fault, the widest: what the filter is meant to have is not known, but it may be tried.
 fn limits(filter: &Table<'_>) -> FilterLimits {
     let default = FilterLimits::default();
-    let Some(table) = filter.get("limits").and_then(|value| value.table(&keys::FILTER_LIMITS)) else { return default };
-    let cpu = |value: &Value<'_>| duration_within(value, Duration::from_millis(1)..=Duration::from_secs(10));
-    FilterLimits {
+    let Some(value) = filter.get("limits") else { return default };
+    let faults_before = value.source().faults();
+    let Some(table) = value.table(&keys::FILTER_LIMITS) else { return WIDEST };
+    let cpu = |value: &Value<'_>| duration_within(value, Duration::from_millis(1)..=MAX_CPU);
+    let limits = FilterLimits {
         memory_bytes: table.read("memory", memory).unwrap_or(default.memory_bytes),
         cpu_per_call: table.read("cpu_per_call", cpu).unwrap_or(default.cpu_per_call),
-    }
+    };
+    if value.source().faults() == faults_before { limits } else { WIDEST }
 }
 
 fn memory(value: &Value<'_>) -> Result<usize, Fault> {
