@@ -15,6 +15,7 @@ mod inspect;
 mod intercept;
 mod new;
 mod notify;
+mod output;
 mod ready;
 mod run;
 mod shell;
@@ -80,6 +81,18 @@ pub enum Command {
     /// What `run`, `check` and `demo` start for each module: wasm in, code out
     #[command(hide = true)]
     CompileModule(CompileModule),
+}
+
+/// Does what the process was started with.
+///
+/// # Errors
+///
+/// What failed and, where possible, what to do.
+pub fn main() -> anyhow::Result<ExitCode> {
+    match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(said) => output::print_instead(&said),
+    }
 }
 
 impl Cli {

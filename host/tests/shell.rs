@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read},
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
@@ -83,6 +83,30 @@ fn exit_codes_are_what_the_help_says() {
     let help = String::from_utf8(meshup(&["--help"]).stdout).unwrap();
     for line in ["  0  done", "  1  it failed", "  2  the command line", "RUST_LOG", "NO_COLOR", "NOTIFY_SOCKET"] {
         assert!(help.contains(line), "{line}\n{help}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder);
+    let commands: [&[&str]; 5] = [
+        &["--help"],
+        &["run", "--help"],
+        &["--version"],
+        &["completions", "bash"],
+        &["check", "--config", config.to_str().unwrap()],
+    ];
+    for args in commands {
+        let full = fs::File::create("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_meshup")).args(args).stdout(full).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {told}");
+        assert!(told.starts_with("error: cannot write to standard output: No space left"), "{args:?}: {told}");
+        let (reader, gone) = io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_meshup")).args(args).stdout(gone).output().unwrap();
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{args:?}");
     }
 }
 

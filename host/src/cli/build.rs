@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 
-use super::{BuildFilter, inspect};
+use super::{BuildFilter, inspect, output};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const TARGET_SCRIPT: &str = include_str!("../../../scripts/wasm-target");
@@ -29,7 +29,7 @@ pub(super) fn run(args: &BuildFilter) -> anyhow::Result<()> {
     for module in modules {
         let report = inspect::inspect(&module)?;
         report.verdict()?;
-        println!("{}  {}", module.display(), report.size());
+        output::print(format_args!("{}  {}\n", module.display(), report.size()))?;
     }
     Ok(())
 }

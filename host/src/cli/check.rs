@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use super::ConfigFile;
+use super::{ConfigFile, output};
 use crate::{
     Source, reload,
     wasm::{Compiler, Runtime, RuntimeOptions},
@@ -18,14 +18,12 @@ pub(super) fn run(args: &ConfigFile) -> anyhow::Result<ExitCode> {
             for certificate in expired {
                 let _ = writeln!(io::stderr(), "warning: the certificate {} has expired", certificate.display());
             }
-            println!(
-                "{}: ok ({} listeners, {} routes, {} filters, {} upstreams)",
+            let found = [config.listeners.len(), config.routes.len(), config.filters.len(), config.upstreams.len()];
+            let [listeners, routes, filters, upstreams] = found;
+            output::print(format_args!(
+                "{}: ok ({listeners} listeners, {routes} routes, {filters} filters, {upstreams} upstreams)\n",
                 args.config.display(),
-                config.listeners.len(),
-                config.routes.len(),
-                config.filters.len(),
-                config.upstreams.len(),
-            );
+            ))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(faults) => {

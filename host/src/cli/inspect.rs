@@ -11,7 +11,7 @@ use aws_lc_rs::digest;
 use serde::Serialize;
 use wasmtime::{Engine, ExternType, Module};
 
-use super::InspectFilter;
+use super::{InspectFilter, output};
 use crate::wasm::{ModuleError, Runtime, RuntimeOptions};
 
 /// What a file is.
@@ -38,9 +38,9 @@ struct Item {
 pub(super) fn run(args: &InspectFilter) -> anyhow::Result<()> {
     let report = inspect(&args.file)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::print(serde_json::to_string_pretty(&report)? + "\n")?;
     } else {
-        print!("{}", report.text());
+        output::print(report.text())?;
     }
     report.verdict()
 }

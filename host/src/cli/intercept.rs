@@ -5,17 +5,12 @@
 //!
 //! **Invariant:** nothing outside the table, or the chains, named after meshup is changed, but for the jumps to them.
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write},
-    num::NonZeroU16,
-    process::ExitCode,
-};
+use std::{collections::BTreeSet, num::NonZeroU16, process::ExitCode};
 
 use anyhow::{Context, bail};
 
 use self::{cidr::Cidr, tool::Tool};
-use super::{InstallInterception, InterceptCommand, RemoveInterception};
+use super::{InstallInterception, InterceptCommand, RemoveInterception, output};
 
 pub(super) mod cidr;
 mod iptables;
@@ -59,7 +54,7 @@ fn install(args: &InstallInterception) -> anyhow::Result<()> {
     let available = Tool::available();
     let wanted = args.tool.or(available.first().copied());
     if args.dry_run {
-        return print(&script(wanted.unwrap_or(Tool::Nft), &interception));
+        return output::print(script(wanted.unwrap_or(Tool::Nft), &interception));
     }
     let tool = require(wanted.filter(|tool| available.contains(tool)))?;
     for other in available {
@@ -85,7 +80,7 @@ fn remove(args: &RemoveInterception) -> anyhow::Result<()> {
     require(available.first().copied())?;
     for tool in available {
         if args.dry_run {
-            print(&removal(tool)?)?;
+            output::print(removal(tool)?)?;
         } else {
             remove_with(tool)?;
         }
@@ -122,7 +117,7 @@ fn show() -> anyhow::Result<ExitCode> {
         eprintln!("no interception is installed");
         return Ok(ExitCode::FAILURE);
     }
-    print(&installed).map(|()| ExitCode::SUCCESS)
+    output::print(installed).map(|()| ExitCode::SUCCESS)
 }
 
 fn require(tool: Option<Tool>) -> anyhow::Result<Tool> {
@@ -133,14 +128,6 @@ fn require(tool: Option<Tool>) -> anyhow::Result<Tool> {
         );
     };
     Ok(tool)
-}
-
-/// Not `print!`, which panics when the reader has gone.
-fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

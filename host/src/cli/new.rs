@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use super::NewFilter;
+use super::{NewFilter, output};
 
 /// The crate's files and their templates.
 const FILES: [(&str, &str); 5] = [
@@ -42,9 +42,9 @@ pub(super) fn run(args: &NewFilter) -> anyhow::Result<()> {
     for (file, template) in FILES {
         write(&dir.join(file), &filled(template, &args.name, &sdk))?;
     }
-    println!("made the filter crate {}; now:\n", dir.display());
-    println!("    cd {}\n    cargo test\n    meshup filter build\n    meshup run --config meshup.toml", dir.display());
-    Ok(())
+    let dir = dir.display();
+    let next = "cargo test\n    meshup filter build\n    meshup run --config meshup.toml";
+    output::print(format_args!("made the filter crate {dir}; now:\n\n    cd {dir}\n    {next}\n"))
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {

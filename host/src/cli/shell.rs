@@ -1,22 +1,16 @@
 //! `meshup completions` and `meshup man`: what a shell and `man` know about the commands.
 
-use std::{
-    fs,
-    io::{self, Write},
-};
+use std::fs;
 
 use anyhow::Context;
 use clap::CommandFactory;
 
-use super::{Cli, Completions, ManPages};
+use super::{Cli, Completions, ManPages, output};
 
 pub(super) fn completions(args: &Completions) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "meshup", &mut script);
-    match io::stdout().write_all(&script) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the completions"),
-        _ => Ok(()),
-    }
+    output::print(String::from_utf8_lossy(&script))
 }
 
 /// A page for each command.
