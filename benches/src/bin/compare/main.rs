@@ -48,6 +48,9 @@ struct Arguments {
     /// Seconds of load in one turn.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+    /// So many connections of HTTP/1.1 that send requests, rather than what each scenario has.
+    #[arg(long)]
+    connections: Option<usize>,
     /// Only these scenarios, by name.
     #[arg(long, value_delimiter = ',', value_parser = SCENARIOS.map(|scenario| scenario.name))]
     scenarios: Vec<String>,
@@ -91,7 +94,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
     peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
     ensure!(!peers.is_empty(), "no proxy to measure");
     pin_self(LOAD_CORE)?;
-    let bench = Bench::new(Duration::from_secs(arguments.seconds))?;
+    let bench = Bench::new(Duration::from_secs(arguments.seconds), arguments.connections)?;
     let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
     let tables: Vec<Table> = scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.rounds)).collect();
     report(&tables, &output)

@@ -30,11 +30,12 @@ pub(crate) struct Bench {
     identity: Identity,
     certificate: CertificateDer<'static>,
     duration: Duration,
+    connections: Option<usize>,
     _folder: tempfile::TempDir,
 }
 
 impl Bench {
-    pub(crate) fn new(duration: Duration) -> Result<Self> {
+    pub(crate) fn new(duration: Duration, connections: Option<usize>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
         let identity = Identity {
@@ -48,6 +49,7 @@ impl Bench {
             identity,
             certificate: cert.der().clone(),
             duration,
+            connections,
             _folder: folder,
         })
     }
@@ -77,7 +79,7 @@ impl Bench {
     }
 
     fn turn(&self, proxy: &Running, scenario: &Scenario) -> Result<Sample> {
-        let load = scenario.load(&self.certificate);
+        let load = scenario.load(&self.certificate, self.connections);
         let mut clients = Clients::connect(&load, proxy.address)?;
         let warm = clients.run(Pace::Full, WARM_UP)?;
         let pace = if scenario.half_load { Pace::Rate(warm.per_second() / 2.0) } else { Pace::Full };

@@ -91,10 +91,11 @@ pub(crate) const SCENARIOS: [Scenario; 11] = [
 ];
 
 impl Scenario {
-    /// The load, by clients that trust `certificate`.
-    pub(crate) fn load(&self, certificate: &CertificateDer<'static>) -> Load {
+    /// The load, by clients that trust `certificate`; by so many of HTTP/1.1 if that is given.
+    pub(crate) fn load(&self, certificate: &CertificateDer<'static>, http1: Option<usize>) -> Load {
         let (connections, streams) = match (self.down, self.work) {
             (Protocol::Http2, _) => (8, 8),
+            (Protocol::Http1, _) if let Some(connections) = http1 => (connections, 1),
             (Protocol::Http1, Work::Download | Work::Upload) => (8, 1),
             (Protocol::Http1, _) if self.reconnect => (16, 1),
             (Protocol::Http1, _) => (64, 1),
