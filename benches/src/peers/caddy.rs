@@ -38,7 +38,7 @@ fn configuration(setup: &Setup) -> String {
     format!(
         r#"{{
   "admin": {{ "disabled": true, "config": {{ "persist": false }} }},
-  "logging": {{ "logs": {{ "default": {{ "level": "ERROR" }} }} }},
+  "logging": {{ "logs": {{ "default": {{ "level": "FATAL" }} }} }},
   "apps": {{
     {tls_app}
     "http": {{
@@ -69,10 +69,12 @@ fn configuration(setup: &Setup) -> String {
     )
 }
 
-/// What the application `tls` and the server say of it.
+/// What the application `tls` and the server say of it. The certificate is for every client, also for one that asks for
+/// no name.
 fn tls(setup: &Setup) -> (String, &'static str) {
+    const POLICIES: &str = r#""tls_connection_policies": [{ "certificate_selection": { "any_tag": ["only"] } }],"#;
     let Some(identity) = &setup.tls else { return (String::new(), "") };
     let (certificate, key) = (identity.certificate.display(), identity.private_key.display());
-    let files = format!(r#"[{{ "certificate": "{certificate}", "key": "{key}" }}]"#);
-    (format!(r#""tls": {{ "certificates": {{ "load_files": {files} }} }},"#), r#""tls_connection_policies": [{}],"#)
+    let files = format!(r#"[{{ "certificate": "{certificate}", "key": "{key}", "tags": ["only"] }}]"#);
+    (format!(r#""tls": {{ "certificates": {{ "load_files": {files} }} }},"#), POLICIES)
 }

@@ -2,7 +2,8 @@
 //!
 //! It can do every setup but Wasm. By directives it keeps no histogram of durations (only means), and requests that it
 //! refuses are counted apart from the others, in its statistics. By Lua it counts what meshup's telemetry counts, up to
-//! the response's head: nothing of Lua runs when the body ends.
+//! the response's head: nothing of Lua runs when the body ends. Its buffers are those of its defaults: with four times
+//! as much (`tune.bufsize 65536`) a body of 1 MiB costs about half, and a small request about a tenth more.
 //!
 //! **Invariant:** no Lua state is shared by threads; they would wait for each other.
 

@@ -4,7 +4,7 @@
 //! check (`api-key` would compare digests and answer 401), and `telemetry` keeps histograms of body sizes beside that of
 //! durations, which the peers' does not.
 //!
-//! **Invariant:** nothing is turned off that is on by default.
+//! **Invariant:** nothing is turned off that is on by default, but the lines that tell of its start and end.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +33,7 @@ fn can(setup: &Setup) -> bool {
 fn command(peer: &Peer, setup: &Setup) -> Result<Command> {
     let file = setup.write("meshup.toml", &configuration(setup, &chain(peer, setup.filters)?))?;
     let mut command = Command::new(&peer.program);
-    command.args(["run", "--config"]).arg(file);
+    command.args(["run", "--config"]).arg(file).env("RUST_LOG", "warn");
     Ok(command)
 }
 

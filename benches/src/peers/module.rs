@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -21,9 +21,11 @@ pub(super) fn built(folder: &str, module: &str, target_dir: &Path) -> Option<Pat
 /// The module that the crate in `benches/FOLDER` becomes.
 fn build(folder: &str, module: &str, target_dir: &Path) -> Result<PathBuf> {
     let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo and the proxies run in other folders than this program.
+    let target_dir = path::absolute(target_dir)?;
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(benches.join(folder)).args(["build", "--quiet", "--locked", "--release", "--target", TARGET]);
-    cargo.arg("--target-dir").arg(target_dir).stdin(Stdio::null()).stdout(Stdio::null());
+    cargo.current_dir(benches.join(folder)).args(["build", "--quiet", "--release", "--target", TARGET]);
+    cargo.arg("--target-dir").arg(&target_dir).stdin(Stdio::null()).stdout(Stdio::null());
     forget_outer_cargo(&mut cargo);
     cargo.envs(wasm_environment(&benches.join("../scripts/wasm-target"))?);
     let status = cargo.status().context("cargo")?;

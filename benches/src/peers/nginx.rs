@@ -31,7 +31,8 @@ fn command(peer: &Peer, setup: &Setup) -> Result<Command> {
 }
 
 /// Bodies are passed on as they come, as the others do it: `proxy_request_buffering` would write a whole request to a
-/// file first, and a response that the client takes slowly goes to one without `proxy_max_temp_file_size 0`.
+/// file first, and a response that the client takes slowly goes to one without `proxy_max_temp_file_size 0`. With
+/// the buffers of its defaults, 4 KiB and 16 KiB, it takes twice the time for a body of 1 MiB.
 fn configuration(setup: &Setup) -> String {
     let Setup { listen, origin, workers, .. } = setup;
     let folder = setup.folder.display();
@@ -111,7 +112,10 @@ fn forwarding(setup: &Setup) -> (&'static str, &'static str) {
       proxy_http_version 1.1;
       proxy_set_header Connection \"\";
       proxy_request_buffering off;
-      proxy_max_temp_file_size 0;",
+      proxy_max_temp_file_size 0;
+      client_body_buffer_size 128k;
+      proxy_buffers 8 64k;
+      proxy_busy_buffers_size 128k;",
         ),
         Protocol::Http2 => ("grpc", "grpc_pass grpc://origin;"),
     }

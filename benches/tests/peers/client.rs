@@ -34,7 +34,9 @@ impl Client {
     pub(crate) async fn connect(&self) -> Result<Connection> {
         let tcp = TcpStream::connect(self.setup.listen).await?;
         let Some(tls) = &self.tls else { return Connection::begin(tcp, self.setup.down, false).await };
-        let stream = tls.connect(ServerName::try_from("localhost")?, tcp).await.context("TLS")?;
+        // By its address, so without a server name, as load generators do.
+        let name = ServerName::from(self.setup.listen.ip());
+        let stream = tls.connect(name, tcp).await.context("TLS")?;
         let session = stream.get_ref().1;
         ensure!(session.alpn_protocol() == Some(alpn(self.setup.down)), "ALPN: {:?}", session.alpn_protocol());
         ensure!(session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3), "not TLS 1.3");

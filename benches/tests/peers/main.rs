@@ -104,7 +104,7 @@ fn setup(way: Way, filters: Filters, origin: std::net::SocketAddr, folder: &Path
 }
 
 fn identity(folder: &Path) -> Result<Identity> {
-    let made = rcgen::generate_simple_self_signed(["localhost".into()])?;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()])?;
     let identity = Identity { certificate: folder.join("certificate.pem"), private_key: folder.join("key.pem") };
     fs::write(&identity.certificate, made.cert.pem())?;
     fs::write(&identity.private_key, made.signing_key.serialize_pem())?;
