@@ -3,7 +3,7 @@
 //! It can do every setup but Lua. Its own filters count by status and not by method; traces are carried on by its
 //! OpenTelemetry tracer, which exports nothing. For a client on loopback it says the machine's own address in
 //! `X-Forwarded-For`, and it adds `x-envoy-external-address` that nobody asked it for. Its Wasm filters are `benches/proxy-wasm`,
-//! all in one VM per worker, compiled before the first request.
+//! all in one VM per worker; requests get cheaper for some seconds until V8 is done with it, so warm it up.
 //!
 //! **Invariant:** no statistics are sent anywhere, and no administration listens.
 
