@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use crate::process::Running;
 
 /// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.
-const CONNECTIONS: usize = 4096;
+const CONNECTIONS: usize = 12_000;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Result;
 
-use super::{Filters, Identity, Peer, Protocol, Setup};
+use super::{CONNECTIONS, Filters, Identity, Peer, Protocol, Setup};
 
 pub(super) const NAME: &str = "meshup";
 
@@ -95,6 +95,7 @@ filters = {names:?}
 upstream = \"origin\"
 [upstreams.origin]
 endpoints = [\"{origin}\"]
+max_connections = {CONNECTIONS}
 protocol = \"{protocol}\"
 "
     )

@@ -46,7 +46,7 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of load in one turn.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// So many connections of HTTP/1.1 that send requests, rather than what each scenario has.
     #[arg(long)]

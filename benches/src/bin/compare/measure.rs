@@ -19,7 +19,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{LOAD_CORE, PROXY_CORE, scenario::Scenario, table::Sample};
 
-const WARM_UP: Duration = Duration::from_secs(1);
+/// Just-in-time compilers take their time.
+const WARM_UP: Duration = Duration::from_millis(1500);
 /// How long the clients of one run without a proxy are watched.
 const DIRECT: Duration = Duration::from_secs(1);
 
