@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
+pub mod browser;
+pub mod in_process;
 pub mod load;
 pub mod origin;
 pub mod peers;

@@ -7,25 +7,21 @@
 //! **Invariant:** only processes started here are signalled, by their own id.
 
 mod gate;
-mod load;
 mod profile;
 
 use std::{
-    io::{BufRead, BufReader},
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
-use meshup::{App, Options, Source, wasm::Compiler};
-use rustix::process::{Pid, Signal, kill_process};
-
-use crate::{
-    gate::{Cost, Costs},
-    load::{Load, Origin},
+use meshup_benches::{
+    browser::{Browser, Origin},
+    in_process::{self, SCENARIOS, Served, configuration},
 };
+
+use crate::gate::{Cost, Costs};
 
 // As in the `meshup` binary.
 #[global_allocator]
@@ -63,13 +59,13 @@ struct Arguments {
     serve: Option<PathBuf>,
 }
 
-/// What is counted, and the filters of its route.
-const SCENARIOS: [(&str, usize); 3] = [("no filters", 0), ("1 header filter", 1), ("3 header filters", 3)];
-
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(config) = arguments.serve {
-        return serve(config);
+        let _app = in_process::serve(config)?;
+        loop {
+            std::thread::park();
+        }
     }
     let origin = Origin::start()?;
     let mut costs = Costs::new();
@@ -98,96 +94,32 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Runs the proxy until it is told to end.
-fn serve(config: PathBuf) -> Result<()> {
-    let compiler = Compiler::InProcess;
-    let options = Options { source: Source::File(config), cache_dir: None, compiler, watch_files: false };
-    let app = App::start(options)?;
-    println!("{}", app.listeners().first().context("no listener")?.1);
-    loop {
-        std::thread::park();
-    }
-}
-
 /// Counts one scenario; the file with callgrind's result.
 fn count(arguments: &Arguments, config: &str, folder: &Path) -> Result<PathBuf> {
     let file = folder.join("meshup.toml");
     std::fs::write(&file, config)?;
     let output = folder.join("callgrind.out");
-    let mut proxy = Proxy::start(&file, &output)?;
-    let mut load = Load::connect(proxy.address, arguments.connections)?;
-    load.run(200)?;
-    proxy.instrument("on")?;
-    load.run(arguments.requests)?;
-    proxy.instrument("off")?;
+    let mut proxy = Served::start(valgrind(&output)?, &file)?;
+    let mut browser = Browser::connect(proxy.address, arguments.connections)?;
+    browser.run(200)?;
+    instrument(&proxy, "on")?;
+    browser.run(arguments.requests)?;
+    instrument(&proxy, "off")?;
     proxy.end()?;
     Ok(output)
 }
 
-/// The proxy under valgrind.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
+/// This program under valgrind, which does not count yet.
+fn valgrind(output: &Path) -> Result<Command> {
+    ensure!(Command::new("valgrind").arg("--version").output().is_ok(), "valgrind: apt-get install valgrind");
+    let mut command = Command::new("valgrind");
+    command.args(["--tool=callgrind", "--instr-atstart=no", "--quiet"]);
+    command.arg(format!("--callgrind-out-file={}", output.display())).arg(std::env::current_exe()?);
+    Ok(command)
 }
 
-impl Proxy {
-    fn start(config: &Path, output: &Path) -> Result<Self> {
-        let mut command = Command::new("valgrind");
-        command.args(["--tool=callgrind", "--instr-atstart=no", "--quiet"]);
-        command.arg(format!("--callgrind-out-file={}", output.display()));
-        command.arg(std::env::current_exe()?).arg("--serve").arg(config);
-        command.env("RUST_LOG", "off").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().context("valgrind: apt-get install valgrind")?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
-        let address = line.trim().parse().with_context(|| format!("the proxy said {line:?}"))?;
-        Ok(Self { child, address })
-    }
-
-    fn instrument(&self, how: &str) -> Result<()> {
-        let id = self.child.id().to_string();
-        let output = Command::new("callgrind_control").args(["-i", how, &id]).output()?;
-        ensure!(output.status.success(), "callgrind_control: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // An error here means that it is gone already.
-        self.end().ok();
-    }
-}
-
-const HEADER_FILTER: &str =
-    "config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
-config.response_headers = { set = { x-served-by = \"meshup\" } }";
-
-fn configuration(origin: SocketAddr, filters: usize, module: &str) -> String {
-    let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
-    let tables: String =
-        names.iter().map(|name| format!("[filters.{name}]\nmodule = {module:?}\n{HEADER_FILTER}\n")).collect();
-    format!(
-        "workers = 1
-[admin]
-listen = \"127.0.0.1:0\"
-[[listeners]]
-name = \"http\"
-listen = \"127.0.0.1:0\"
-{tables}
-[[routes]]
-name = \"all\"
-match = {{ path_prefix = \"/\" }}
-filters = {names:?}
-upstream = \"origin\"
-[upstreams.origin]
-endpoints = [\"{origin}\"]
-"
-    )
+fn instrument(proxy: &Served, how: &str) -> Result<()> {
+    let output = Command::new("callgrind_control").args(["-i", how, &proxy.id().to_string()]).output()?;
+    ensure!(output.status.success(), "callgrind_control: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

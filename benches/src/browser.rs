@@ -1,4 +1,8 @@
-//! The origin and the client: a browser's request over kept-alive connections, one at a time on each.
+//! A browser and the origin it asks: one request again and again over kept-alive connections, one at a time on each.
+//!
+//! Blocking, a thread for each connection of the origin: what counts instructions and calls of a proxy is in no hurry.
+//!
+//! **Invariant:** every request and every response is the same, byte for byte.
 
 use std::{
     io::{Read, Write},
@@ -16,15 +20,24 @@ referer: https://shop.example/catalogue?page=2\r\n\
 cookie: session=5f2b8c1e9d7a4f6083b1c2d3e4f50617; theme=dark; consent=all\r\nupgrade-insecure-requests: 1\r\n\
 sec-fetch-dest: document\r\nsec-fetch-mode: navigate\r\nsec-fetch-site: same-origin\r\npriority: u=0, i\r\n\r\n";
 
+/// What the browser asks for, and its header fields but `host`.
+pub fn request() -> (&'static str, impl Iterator<Item = (&'static str, &'static str)>) {
+    let text = str::from_utf8(REQUEST).unwrap_or_default();
+    let target = text.split(' ').nth(1).unwrap_or_default();
+    (target, text.lines().skip(2).filter_map(|line| line.split_once(": ")))
+}
+
 const BODY: [u8; 1024] = [b'x'; 1024];
 
 /// Answers every request with 1 KiB.
-pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
+pub struct Origin {
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 impl Origin {
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts it, on threads of this process.
+    pub fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
         thread::spawn(move || {
@@ -58,19 +71,20 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-/// The client's connections.
-pub(crate) struct Load {
+/// The browser's connections.
+pub struct Browser {
     streams: Vec<TcpStream>,
 }
 
-impl Load {
-    pub(crate) fn connect(address: SocketAddr, connections: usize) -> Result<Self> {
+impl Browser {
+    /// Opens so many.
+    pub fn connect(address: SocketAddr, connections: usize) -> Result<Self> {
         let streams = (0..connections).map(|_| TcpStream::connect(address)).collect::<Result<_, _>>()?;
         Ok(Self { streams })
     }
 
     /// Sends at least so many requests, a round over all connections at a time.
-    pub(crate) fn run(&mut self, requests: usize) -> Result<()> {
+    pub fn run(&mut self, requests: usize) -> Result<()> {
         let mut sent = 0;
         while sent < requests {
             let round = self.streams.len().min(requests - sent);

@@ -1,0 +1,112 @@
+//! The proxy as a library in a process of its own, which is the same program started again: what is counted in it is the
+//! proxy alone, not the load and not the origin.
+//!
+//! **Invariant:** the process ends with the value that stands for it.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context, Result};
+use meshup::{App, Options, Source, wasm::Compiler};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// In the process: starts the proxy with the configuration in a file, filters compiled in process, and says where it
+/// listens.
+pub fn serve(config: PathBuf) -> Result<App> {
+    let compiler = Compiler::InProcess;
+    let options = Options { source: Source::File(config), cache_dir: None, compiler, watch_files: false };
+    let app = App::start(options)?;
+    println!("{}", app.listeners().first().context("no listener")?.1);
+    Ok(app)
+}
+
+/// The process, from outside.
+pub struct Served {
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Served {
+    /// Runs `command`, which is this program or a tool that runs this program, with `--serve CONFIG`.
+    pub fn start(mut command: Command, config: &Path) -> Result<Self> {
+        command.arg("--serve").arg(config).env("RUST_LOG", "off");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
+        let stdin = child.stdin.take().context("no input")?;
+        let mut stdout = BufReader::new(child.stdout.take().context("no output")?);
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        let address = line.trim().parse().with_context(|| format!("the proxy said {line:?}"))?;
+        Ok(Self { address, child, stdin, stdout })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends the process a line and gives back its answer, which ends with an empty line.
+    pub fn ask(&mut self, question: &str) -> Result<String> {
+        writeln!(self.stdin, "{question}")?;
+        let mut answer = String::new();
+        while !answer.ends_with("\n\n") {
+            let read = self.stdout.read_line(&mut answer)?;
+            anyhow::ensure!(read > 0 && answer != "\n", "the proxy did not answer {question:?}");
+        }
+        Ok(answer)
+    }
+
+    /// Ends it in good order.
+    pub fn end(&mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // An error here means that it is gone already.
+        self.end().ok();
+    }
+}
+
+const HEADER_FILTER: &str =
+    "config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
+config.response_headers = { set = { x-served-by = \"meshup\" } }";
+
+/// A configuration of one worker whose one route has so many header filters of `module`.
+#[must_use]
+pub fn configuration(origin: SocketAddr, filters: usize, module: &str) -> String {
+    let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
+    let tables: String =
+        names.iter().map(|name| format!("[filters.{name}]\nmodule = {module:?}\n{HEADER_FILTER}\n")).collect();
+    format!(
+        "workers = 1
+[admin]
+listen = \"127.0.0.1:0\"
+[[listeners]]
+name = \"http\"
+listen = \"127.0.0.1:0\"
+{tables}
+[[routes]]
+name = \"all\"
+match = {{ path_prefix = \"/\" }}
+filters = {names:?}
+upstream = \"origin\"
+[upstreams.origin]
+endpoints = [\"{origin}\"]
+"
+    )
+}
+
+/// What is counted, and the header filters of its route.
+pub const SCENARIOS: [(&str, usize); 3] = [("no filters", 0), ("1 header filter", 1), ("3 header filters", 3)];
