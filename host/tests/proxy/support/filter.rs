@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
@@ -18,16 +18,11 @@ pub(crate) fn filter(name: &str, action: &str) -> String {
 }
 
 fn build() -> PathBuf {
-    const SCRIPT: &str = r#"eval "$(scripts/wasm-target)" && exec "$0" build --quiet --lib --package meshup-test-filter \
-        --target wasm32-unknown-unknown --profile filter --target-dir "$1""#;
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("filters");
-    let mut cargo = Command::new("sh");
-    cargo.current_dir(workspace).args(["-c", SCRIPT, env!("CARGO")]).arg(&target);
-    for outer in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"] {
-        cargo.env_remove(outer);
-    }
-    let status = cargo.status().unwrap();
-    assert!(status.success(), "building the test filter: {status}");
-    target.join("wasm32-unknown-unknown/filter/meshup_test_filter.wasm")
+    let mut script = Command::new("sh");
+    script.current_dir(workspace).args(["scripts/test-filter", "meshup-test-filter"]).arg(&target);
+    let output = script.env("CARGO", env!("CARGO")).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "building the test filter: {}", output.status);
+    String::from_utf8(output.stdout).unwrap().trim().into()
 }
