@@ -1,0 +1,154 @@
+//! How often the proxy asks for memory and calls the system for one request.
+//!
+//! The program starts itself as the proxy (the library, filters compiled in process) and sends it requests over kept-alive
+//! connections. Allocations are counted by an allocator around meshup's own; system calls by strace, nginx's beside them
+//! where there is one. The counts do not depend on how busy the machine is, or hardly.
+//!
+//! **Invariant:** only processes started here are signalled, by their own id.
+
+mod allocations;
+mod client;
+mod nginx;
+mod sites;
+mod system;
+
+use std::{io::BufRead, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use http::Version;
+use meshup_benches::{
+    browser::Origin,
+    in_process::{self, SCENARIOS, Served, configuration},
+};
+
+use crate::{client::Client, nginx::Nginx, system::Calls};
+
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
+/// Allocations and system calls per proxied request.
+#[derive(Parser)]
+struct Arguments {
+    /// Requests that are counted.
+    #[arg(long, default_value_t = 3_200)]
+    requests: usize,
+    /// Show where allocations come from, of so many requests.
+    #[arg(long, value_name = "REQUESTS")]
+    sites: Option<usize>,
+    /// Only this scenario.
+    #[arg(long)]
+    only: Option<String>,
+    /// Be the proxy, with the configuration in this file.
+    #[arg(long, hide = true)]
+    serve: Option<PathBuf>,
+}
+
+const PROTOCOLS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+/// Requests at a time: over connections, or over streams of one.
+const AT_A_TIME: [usize; 2] = [1, 16];
+const WARM_UP: usize = 320;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(config) = arguments.serve {
+        return serve(config);
+    }
+    let origin = Origin::start()?;
+    for protocol in PROTOCOLS {
+        for at_a_time in AT_A_TIME {
+            println!("{protocol:?}, {at_a_time} at a time");
+            let run = Run { arguments: &arguments, origin: &origin, protocol, at_a_time };
+            for (name, filters) in SCENARIOS {
+                if arguments.only.as_deref().is_none_or(|only| only == name) {
+                    run.meshup(name, filters)?;
+                }
+            }
+            run.nginx()?;
+        }
+    }
+    Ok(())
+}
+
+/// One kind of load.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    origin: &'a Origin,
+    protocol: Version,
+    at_a_time: usize,
+}
+
+impl Run<'_> {
+    fn meshup(&self, name: &str, filters: usize) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("meshup.toml");
+        std::fs::write(&file, configuration(self.origin.address, filters, "builtin:rewrite"))?;
+        let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
+        let mut client = Client::connect(proxy.address, self.protocol, self.at_a_time)?;
+        client.run(WARM_UP)?;
+        let requests = self.arguments.requests;
+        let before = counts(&mut proxy)?;
+        client.run(requests)?;
+        let after = counts(&mut proxy)?;
+        let of_request = |at: usize| (after[at] - before[at]) as f64 / requests as f64;
+        let (new, grown, bytes) = (of_request(0), of_request(1), of_request(2));
+        println!("  {name:<18} {new:>6.2} blocks  {grown:>5.2} resized  {bytes:>7.0} bytes");
+        if let Some(requests) = self.arguments.sites {
+            proxy.ask("record")?;
+            client.run(requests)?;
+            print!("{}", proxy.ask(&format!("sites {requests}"))?);
+        }
+        let calls = system::count(proxy.id(), folder.path(), || client.run(requests))?;
+        println!("  {name:<18} {}", of_each(&calls, requests));
+        Ok(())
+    }
+
+    fn nginx(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let Some(nginx) = Nginx::start(self.origin.address, self.protocol, folder.path())? else {
+            println!("  nginx is not here and is left out: apt-get install nginx");
+            return Ok(());
+        };
+        let mut client = Client::connect(nginx.address, self.protocol, self.at_a_time)?;
+        client.run(WARM_UP)?;
+        let requests = self.arguments.requests;
+        let calls = system::count(nginx.id(), folder.path(), || client.run(requests))?;
+        println!("  {:<18} {}", "nginx", of_each(&calls, requests));
+        Ok(())
+    }
+}
+
+/// The sum, and every call that at least one in a hundred requests makes.
+fn of_each(calls: &Calls, requests: usize) -> String {
+    let of_request = |count: u64| count as f64 / requests as f64;
+    let mut calls: Vec<_> = calls.iter().map(|(name, count)| (name, of_request(*count))).collect();
+    calls.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let sum: f64 = calls.iter().map(|(_, count)| count).sum();
+    let listed = calls.iter().filter(|(_, count)| *count >= 0.01).map(|(name, count)| format!("{name} {count:.2}"));
+    format!("{sum:>6.2} system calls: {}", listed.collect::<Vec<_>>().join(", "))
+}
+
+fn counts(proxy: &mut Served) -> Result<Vec<u64>> {
+    let answer = proxy.ask("counts")?;
+    answer.split_whitespace().map(|count| count.parse().context("a count")).collect()
+}
+
+/// In the proxy's process: answers until nobody asks any more.
+fn serve(config: PathBuf) -> Result<()> {
+    let _app = in_process::serve(config)?;
+    for question in std::io::stdin().lock().lines() {
+        println!("{}\n", answer(&question?)?);
+    }
+    Ok(())
+}
+
+fn answer(question: &str) -> Result<String> {
+    Ok(match question.split_once(' ') {
+        None if question == "counts" => allocations::counts().map(|count| count.to_string()).join(" "),
+        None => {
+            allocations::record();
+            "recording".to_owned()
+        }
+        Some((_, requests)) => sites::list(allocations::recorded(), requests.parse()?),
+    })
+}

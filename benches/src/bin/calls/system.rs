@@ -1,0 +1,71 @@
+//! System calls of a process, counted by strace, which attaches itself for a while.
+//!
+//! strace slows the process down, so that more of what arrives is there when it looks: of calls that wait for several
+//! connections at once, a faster process makes a few more.
+//!
+//! **Invariant:** strace is gone when a count is there.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Counts by the name of the call.
+pub(crate) type Calls = BTreeMap<String, u64>;
+
+/// The calls that all threads of the process make while `work` is done.
+pub(crate) fn count(process: u32, folder: &Path, work: impl FnOnce() -> Result<()>) -> Result<Calls> {
+    let file = folder.join("strace");
+    let mut strace = attach(process, &file)?;
+    let done = work();
+    kill_process(Pid::from_child(&strace), Signal::INT)?;
+    strace.wait()?;
+    done?;
+    let calls = parse(&fs::read_to_string(&file)?);
+    ensure!(!calls.is_empty(), "strace counted nothing; it may need CAP_SYS_PTRACE");
+    Ok(calls)
+}
+
+/// Returns when strace has its hands on the process.
+fn attach(process: u32, output: &Path) -> Result<Child> {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-c", "-p", &process.to_string(), "-o"]).arg(output);
+    let mut strace = command.stderr(Stdio::piped()).spawn().context("strace: apt-get install strace")?;
+    let mut line = String::new();
+    BufReader::new(strace.stderr.take().context("no output")?).read_line(&mut line)?;
+    ensure!(line.contains("attached"), "strace: {}", line.trim());
+    Ok(strace)
+}
+
+/// The table of `strace -c`: `% time, seconds, usecs/call, calls, errors, syscall`; errors are left out where there are none.
+fn parse(table: &str) -> Calls {
+    let rows = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (name, count) = (*fields.last()?, fields.get(3)?.parse().ok()?);
+        (name != "total").then(|| (name.to_owned(), count))
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_table_is_read_with_and_without_errors() {
+        let table = "% time     seconds  usecs/call     calls    errors syscall\n\
+            ------ ----------- ----------- --------- --------- ----------------\n \
+            51.95    0.000013           0       200           sendto\n \
+            48.05    0.000012           0       300        100 recvfrom\n\
+            ------ ----------- ----------- --------- --------- ----------------\n\
+            100.00    0.000025           0       500       100 total\n";
+        let calls: Vec<_> = parse(table).into_iter().collect();
+        assert_eq!(calls, [("recvfrom".to_owned(), 300), ("sendto".to_owned(), 200)]);
+    }
+}
