@@ -5,13 +5,15 @@ CARGO ?= cargo
 # The demo and the tests share the dev profile, so that the dependencies are compiled once for both.
 first_build = @[ -d target/debug/deps ] || echo "meshup: the first build compiles all dependencies; it takes some minutes"
 
-.PHONY: help demo test release bench profile instructions instructions-commit image image-test check wasm-target
+.PHONY: help demo test release bench micro calls profile instructions instructions-commit image image-test check wasm-target
 
 help:
 	@echo "make demo    the proxy with an origin and the bundled filters; prints requests to try"
 	@echo "make test    every test"
 	@echo "make release the optimised binary, target/release/meshup"
 	@echo "make bench   CPU time per request, side by side with other proxies"
+	@echo "make micro   micro-benchmarks of the parts of a request's path"
+	@echo "make calls   allocations and system calls per request"
 	@echo "make instructions   instructions per request, beside the committed figures"
 	@echo "make profile record anew what the optimised binary is optimised for"
 	@echo "make image   the container image \`meshup\`, and a test of what is in it"
@@ -41,6 +43,14 @@ release: wasm-target
 
 bench: release
 	$(CARGO) run --release --package meshup-benches --bin compare
+
+# The newest figures stand beside the last run's; words choose some: `make micro ONLY=routes`.
+micro: wasm-target
+	$(CARGO) bench --package meshup-benches --bench micro -- $(ONLY)
+
+# Counted, not timed. System calls need strace.
+calls: wasm-target
+	$(CARGO) run --release --package meshup-benches --bin calls
 
 # The profiles that `make release` and `make image` use.
 profile: wasm-target

@@ -32,6 +32,9 @@ mod path;
 mod refusal;
 mod wishes;
 
+#[cfg(feature = "bench")]
+pub(crate) use {answer::apply, head_fields::HeadFields};
+
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
 pub(crate) use head::{Forwarded, size as head_size};

@@ -6,6 +6,9 @@
 //! **Invariant:** the request path takes no lock and crosses no thread.
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod exchange;

@@ -147,6 +147,13 @@ impl Upstream {
         }
     }
 
+    /// Which endpoint gets the next request, for the micro-benchmarks.
+    #[cfg(feature = "bench")]
+    pub(crate) fn pick(&self) -> Option<usize> {
+        let Places::Endpoints(endpoints) = &self.places else { return None };
+        self.balancer.pick(&endpoints.now())
+    }
+
     fn report_overload(&self, kind: ErrorKind) {
         if kind == ErrorKind::Overloaded && !self.overload_reported.replace(true) {
             tracing::warn!(upstream = &*self.name, "every connection is in use; further cases are only counted");

@@ -132,7 +132,7 @@ impl Generation {
 
 impl Worker {
     /// A worker that serves the snapshot that is current now.
-    fn new(input: &WorkerInput, snapshot: Arc<Snapshot>) -> Rc<Self> {
+    pub(crate) fn new(input: &WorkerInput, snapshot: Arc<Snapshot>) -> Rc<Self> {
         let workers = snapshot.config.workers;
         let empty = Generation {
             snapshot: snapshot.clone(),
@@ -173,7 +173,7 @@ impl Worker {
     }
 
     /// Makes a snapshot the current generation: instances and pools that did not change are kept.
-    fn adopt(&self, snapshot: Arc<Snapshot>) {
+    pub(crate) fn adopt(&self, snapshot: Arc<Snapshot>) {
         let next = Rc::new(self.build(snapshot));
         let previous = self.generation.replace(next.clone());
         self.forget_endpoints();

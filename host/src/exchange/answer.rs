@@ -238,6 +238,22 @@ pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
     known::answer(occasion, fields.rest(), || read_anew(occasion, fields.clone()))
 }
 
+/// Reads an answer and makes its changes to `headers`, for the micro-benchmarks.
+///
+/// # Errors
+/// [`Refused`]
+#[cfg(feature = "bench")]
+pub(crate) fn apply(event: meshup_abi::Event, message: &[u8], headers: &mut HeaderMap) -> Result<(), Refused> {
+    let phase = if event == meshup_abi::Event::Response { Phase::Response } else { Phase::Request };
+    match read(message, phase)?.verdict {
+        Decision::Pass(RequestChanges { headers: changes, .. }, _)
+        | Decision::Run { changes: RequestChanges { headers: changes, .. }, .. }
+        | Decision::Deliver(ResponseChanges { headers: changes, .. }) => changes.apply(headers, &mut None),
+        _ => {}
+    }
+    Ok(())
+}
+
 fn read_anew((verdict, phase): (Verdict, Phase), fields: Fields<'_>) -> Result<Answer, Refused> {
     let mut want_end = false;
     let fields = Reader { fields, want_end: &mut want_end };

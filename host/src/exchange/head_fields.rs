@@ -20,11 +20,11 @@ thread_local! {
 
 /// A head as fields: of a request all of it, of a response the headers.
 #[derive(Debug)]
-pub(super) struct HeadFields(Vec<u8>);
+pub(crate) struct HeadFields(Vec<u8>);
 
 impl HeadFields {
     /// A request's head. Filters know `host` as the authority.
-    pub(super) fn of_request(head: &request::Parts, scheme: &str) -> Self {
+    pub(crate) fn of_request(head: &request::Parts, scheme: &str) -> Self {
         let mut fields = Self(SPARE.take());
         fields.put(tag::METHOD, head.method.as_str().as_bytes());
         fields.put(tag::SCHEME, scheme.as_bytes());
@@ -50,7 +50,7 @@ impl HeadFields {
         _ = Writer::new(&mut self.0).bytes(tag, value);
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 

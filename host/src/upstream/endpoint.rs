@@ -127,6 +127,15 @@ impl Endpoint {
         answer
     }
 
+    /// Takes an idle HTTP/1.1 connection and gives it back, for the micro-benchmarks; false when there is none.
+    #[cfg(feature = "bench")]
+    pub(crate) fn take_and_give_back(self: &Rc<Self>) -> bool {
+        let Pool::Http1(pool) = &self.pool else { return false };
+        let busy = Busy::new(self.clone());
+        let lease = pool.take().map(|held| Lease::new(busy, Hold::Connection(held)));
+        lease.map(|mut lease| lease.give_back()).is_some()
+    }
+
     /// Notes why a connection could not be made.
     pub(super) fn note_failure(&self, error: &std::io::Error) {
         if self.failing_until.get().is_none() {

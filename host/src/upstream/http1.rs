@@ -142,6 +142,13 @@ impl Pool {
         }
     }
 
+    /// Takes an idle connection, for the micro-benchmarks.
+    #[cfg(feature = "bench")]
+    pub(super) fn take(self: &Rc<Self>) -> Option<Held> {
+        let Taken { sender, slot, .. } = self.idle_connection()?;
+        Some(Held { pool: self.clone(), sender, slot, request: None })
+    }
+
     /// The connection that was used last and is still open.
     fn idle_connection(&self) -> Option<Taken> {
         let mut idle = self.idle.borrow_mut();
