@@ -53,7 +53,11 @@ const BUNDLED: [(&str, &str, &[Turn]); 4] = [
         r#"{"keys": {"alice": "sha256:a71a7c7011f53a1bab3642ec2ce12593f05230ace8de1e3e7645f69efac1443d"}}"#,
         &[(Event::Request, 0, Verdict::Respond)],
     ),
-    ("access", r#"{"default": "allow"}"#, &[(Event::Request, 0, Verdict::Pass)]),
+    (
+        "access",
+        r#"{"rules": [{"action": "allow", "methods": ["GET"], "path_prefix": "/v1"}]}"#,
+        &[(Event::Request, 0, Verdict::Pass)],
+    ),
     ("retry", "{}", &[(Event::Request, 0, Verdict::Run), (Event::Response, 200, Verdict::Deliver)]),
 ];
 

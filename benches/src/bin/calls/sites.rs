@@ -16,7 +16,7 @@ pub(crate) fn list(recorded: Vec<Recorded>, requests: usize) -> String {
     }
     let mut sites: Vec<_> = sites.into_iter().collect();
     sites.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
-    let mut list = String::new();
+    let mut list = "blocks    bytes  where".to_owned();
     for (place, (count, bytes)) in sites {
         let share = |of: usize| of as f64 / requests as f64;
         _ = write!(list, "\n{:>6.2} {:>8.0}  {place}", share(count), share(bytes));

@@ -11,10 +11,13 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Counts by the name of the call.
 pub(crate) type Calls = BTreeMap<String, u64>;
@@ -40,7 +43,20 @@ fn attach(process: u32, output: &Path) -> Result<Child> {
     let mut line = String::new();
     BufReader::new(strace.stderr.take().context("no output")?).read_line(&mut line)?;
     ensure!(line.contains("attached"), "strace: {}", line.trim());
+    // It says so when it has the first thread.
+    let started = Instant::now();
+    while !is_traced(process)? {
+        ensure!(started.elapsed() < DEADLINE, "strace does not get hold of every thread");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     Ok(strace)
+}
+
+/// Whether every thread of the process has a tracer, proc_pid_status(5).
+fn is_traced(process: u32) -> Result<bool> {
+    let threads = fs::read_dir(format!("/proc/{process}/task"))?.flatten();
+    let mut statuses = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+    Ok(statuses.all(|status| !status.contains("TracerPid:\t0\n")))
 }
 
 /// The table of `strace -c`: `% time, seconds, usecs/call, calls, errors, syscall`; errors are left out where there are none.
