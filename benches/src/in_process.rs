@@ -79,16 +79,23 @@ impl Drop for Served {
     }
 }
 
-const HEADER_FILTER: &str =
-    "config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
-config.response_headers = { set = { x-served-by = \"meshup\" } }";
+/// The table of a filter that changes the headers of requests and responses.
+#[must_use]
+pub fn header_filter(name: &str, module: &str) -> String {
+    format!(
+        "[filters.{name}]
+module = {module:?}
+config.request_headers = {{ set = {{ x-zone = \"eu-1\" }}, remove = [\"upgrade-insecure-requests\"] }}
+config.response_headers = {{ set = {{ x-served-by = \"meshup\" }} }}
+"
+    )
+}
 
 /// A configuration of one worker whose one route has so many header filters of `module`.
 #[must_use]
 pub fn configuration(origin: SocketAddr, filters: usize, module: &str) -> String {
     let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
-    let tables: String =
-        names.iter().map(|name| format!("[filters.{name}]\nmodule = {module:?}\n{HEADER_FILTER}\n")).collect();
+    let tables: String = names.iter().map(|name| header_filter(name, module)).collect();
     format!(
         "workers = 1
 [admin]

@@ -109,15 +109,15 @@ impl Clients {
         Ok(Self { runtime, connector, request, active, _idle: idle })
     }
 
-    /// Sends requests for so long.
+    /// Sends requests.
     ///
     /// # Errors
     ///
     /// A request failed.
-    pub fn run(&mut self, pace: Pace, duration: Duration) -> Result<Outcome> {
+    pub fn run(&mut self, pace: Pace) -> Result<Outcome> {
         let clients = mem::take(&mut self.active);
         let before = self.connector.resumed();
-        let running = run(clients, &self.request, pace, duration);
+        let running = run(clients, &self.request, pace);
         let (outcome, clients) = LocalSet::new().block_on(&self.runtime, running)?;
         self.active = clients;
         Ok(Outcome { resumed: self.connector.resumed() - before, ..outcome })
@@ -135,19 +135,14 @@ async fn clients(connector: &Connector, request: &Prepared, connections: usize, 
     Ok(clients)
 }
 
-async fn run(
-    clients: Vec<Client>,
-    request: &Rc<Prepared>,
-    pace: Pace,
-    time: Duration,
-) -> Result<(Outcome, Vec<Client>)> {
+async fn run(clients: Vec<Client>, request: &Rc<Prepared>, pace: Pace) -> Result<(Outcome, Vec<Client>)> {
     let started = Instant::now();
-    let slots = Rc::new(Slots::new(started, pace, time)?);
+    let slots = Rc::new(Slots::new(started, pace)?);
     let mut running = JoinSet::new();
     for client in clients {
         running.spawn_local(send_all(client, request.clone(), slots.clone()));
     }
-    let mut outcome = Outcome { latency: histogram(), elapsed: time, resumed: 0 };
+    let mut outcome = Outcome { latency: histogram(), elapsed: Duration::ZERO, resumed: 0 };
     let mut clients = Vec::new();
     while let Some(ended) = running.join_next().await {
         let (client, latency) = ended??;

@@ -9,9 +9,12 @@ mod http1;
 mod http2;
 
 use std::{
+    error::Error,
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 
 use anyhow::{Context, Result, bail};
@@ -55,12 +58,33 @@ impl Drop for Origin {
     }
 }
 
+/// Serves on a free address of loopback, by a thread of this process, for as long as it runs.
+///
+/// # Errors
+///
+/// There is no address, or no thread.
+pub fn start(protocol: Protocol) -> Result<SocketAddr> {
+    let (says, said) = mpsc::channel();
+    thread::Builder::new().name("origin".into()).spawn(move || serve_and_say(protocol, 1, |first| says.send(first)))?;
+    said.recv().context("the origin has no address").map(Into::into)
+}
+
 /// Serves on one port of so many addresses of loopback for ever; says the first on standard output.
 ///
 /// # Errors
 ///
 /// There is no address, or accepting fails.
 pub fn serve(protocol: Protocol, count: usize) -> Result<()> {
+    serve_and_say(protocol, count, |first| {
+        println!("{first}");
+        std::io::stdout().flush()
+    })
+}
+
+fn serve_and_say<E>(protocol: Protocol, count: usize, say: impl FnOnce(SocketAddrV4) -> Result<(), E>) -> Result<()>
+where
+    E: Error + Send + Sync + 'static,
+{
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -70,8 +94,7 @@ pub fn serve(protocol: Protocol, count: usize) -> Result<()> {
         for address in addresses(address).take(count).skip(1) {
             accepting.spawn(accept(TcpListener::bind(address).await?, protocol));
         }
-        println!("{address}");
-        std::io::stdout().flush()?;
+        say(address)?;
         accepting.join_next().await.context("no listener")??
     })
 }

@@ -26,7 +26,7 @@ use anyhow::{Context, Result};
 use crate::process::Running;
 
 /// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.
-const CONNECTIONS: usize = 12_000;
+const CONNECTIONS: usize = 9_000;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +161,11 @@ pub fn present(meshup: &Path, folder_for_builds: &Path) -> Vec<Peer> {
         meshup::present(meshup, folder_for_builds),
     ];
     peers.into_iter().flatten().collect()
+}
+
+/// nginx alone, if it is here.
+pub fn nginx() -> Option<Peer> {
+    nginx::present()
 }
 
 /// The filter of [`Filters::Headers`] and [`Filters::Pass`] for meshup; `None` where it cannot be built, and why on stderr.

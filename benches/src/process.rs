@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     process::{Pid, Signal, kill_process},
     thread::{CpuSet, sched_setaffinity},
@@ -67,9 +67,18 @@ impl Running {
     /// `/proc` cannot be read.
     pub fn cpu_time(&self) -> Result<Duration> {
         let stats = stats()?;
-        let family = family(self.child.id(), &stats);
+        let family = descendants(self.child.id(), &stats);
         let ticks: u64 = stats.iter().filter(|stat| family.contains(&stat.id)).map(|stat| stat.ticks).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    }
+
+    /// The ids of the process and of all that it started and that still run.
+    ///
+    /// # Errors
+    ///
+    /// `/proc` cannot be read.
+    pub fn family(&self) -> Result<Vec<u32>> {
+        Ok(descendants(self.child.id(), &stats()?))
     }
 
     /// Memory of the process and of all that it started and that still run; what several share counts once.
@@ -79,12 +88,24 @@ impl Running {
     /// `/proc` cannot be read.
     pub fn resident_bytes(&self) -> Result<u64> {
         let mut kibibytes = 0;
-        for id in family(self.child.id(), &stats()?) {
+        for id in self.family()? {
             let memory = fs::read_to_string(format!("/proc/{id}/smaps_rollup"))?;
             let line = memory.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
             kibibytes += line.trim().trim_end_matches(" kB").parse::<u64>()?;
         }
         Ok(kibibytes * 1024)
+    }
+
+    /// Ends it in good order.
+    ///
+    /// # Errors
+    ///
+    /// It ended badly.
+    pub fn end(mut self) -> Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it ended with {status}: {}", self.said()?);
+        Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -118,11 +139,17 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// `command`, confined to some cores; `taskset` replaces itself by the program, so the process id is the program's.
+/// `command`, confined to some cores, or to none in particular; `taskset` replaces itself by the program, so the process
+/// id is the program's.
 pub fn pinned(command: &Command, cores: &[usize]) -> Command {
     let mut pinned = Command::new("taskset");
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    pinned.arg("-c").arg(cores.join(",")).arg(command.get_program()).args(command.get_args());
+    let all = "0-1023".to_owned();
+    pinned
+        .arg("-c")
+        .arg(if cores.is_empty() { all } else { cores.join(",") })
+        .arg(command.get_program())
+        .args(command.get_args());
     pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     pinned.stdin(Stdio::null()).stdout(Stdio::null());
     pinned
@@ -140,7 +167,7 @@ pub fn pin_self(core: usize) -> Result<()> {
 }
 
 /// A process and all that it started, and so on.
-fn family(ancestor: u32, stats: &[Stat]) -> Vec<u32> {
+fn descendants(ancestor: u32, stats: &[Stat]) -> Vec<u32> {
     let mut family = vec![ancestor];
     let mut next = 0;
     while let Some(parent) = family.get(next).copied() {

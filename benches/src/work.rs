@@ -17,7 +17,8 @@ pub const LARGE_PATH: &str = "/v1/large";
 /// The host that clients ask for, and the name in certificates.
 pub const NAME: &str = "shop.example";
 
-const SMALL_PATH: &str = "/v1/orders?limit=20&sort=newest";
+/// Where most requests go.
+pub const SMALL_PATH: &str = "/v1/orders?limit=20&sort=newest";
 const GRPC_PATH: &str = "/shop.Orders/List";
 /// A gRPC message: not compressed, its length, and 64 bytes.
 const GRPC_MESSAGE: [u8; 69] = {

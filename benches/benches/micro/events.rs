@@ -11,7 +11,7 @@ use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
 use http::{HeaderMap, HeaderValue};
 use meshup::{bench, config::Isolation, wasm::WorkerFilter};
 use meshup_abi::{Event, Fields, Overflow, SliceSink, Verdict, Writer, tag};
-use meshup_benches::browser;
+use meshup_benches::work::{HEADERS, NAME, SMALL_PATH};
 
 use crate::guests;
 
@@ -98,19 +98,16 @@ const ROOM: usize = 2048;
 
 impl Exchange {
     fn new() -> Self {
-        let (target, fields) = browser::request();
-        let start =
-            [(tag::METHOD, "GET"), (tag::SCHEME, "http"), (tag::AUTHORITY, "shop.example"), (tag::PATH, target)];
+        let start = [(tag::METHOD, "GET"), (tag::SCHEME, "http"), (tag::AUTHORITY, NAME), (tag::PATH, SMALL_PATH)];
         let mut request = Vec::new();
         for (tag, value) in start {
             Writer::new(&mut request).bytes(tag, value.as_bytes()).expect("a field");
         }
-        let fields: Vec<_> = fields.collect();
-        put(&mut request, &fields);
+        put(&mut request, &HEADERS);
         let mut response = Vec::new();
         put(&mut response, &RESPONSE);
         let headers =
-            fields.iter().map(|&(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
+            HEADERS.iter().map(|&(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
         Self { request, response, body: vec![b'x'; 1024], headers: RefCell::new(headers.collect()) }
     }
 

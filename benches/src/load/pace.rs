@@ -14,34 +14,43 @@ use anyhow::Result;
 use rustix::thread::set_current_timer_slack;
 use tokio::sync::Semaphore;
 
-/// When a client sends its next request.
+/// When clients send their next requests, and the last.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Pace {
-    /// As soon as it has an answer.
-    Full,
-    /// When it is due, so many a second in all.
-    Rate(f64),
+    /// As soon as one has an answer, for so long.
+    For(Duration),
+    /// The same, until there were so many in all.
+    Count(usize),
+    /// When they are due, so many a second in all, for so long.
+    Rate(f64, Duration),
 }
 
 /// Hands out the moments at which requests are due.
 #[derive(Debug)]
 pub(super) enum Slots {
-    Full { end: Instant },
+    Until(Instant),
+    Count(Cell<usize>),
     Rate(Schedule),
 }
 
 impl Slots {
-    pub(super) fn new(started: Instant, pace: Pace, time: Duration) -> Result<Self> {
+    pub(super) fn new(started: Instant, pace: Pace) -> Result<Self> {
         Ok(match pace {
-            Pace::Full => Self::Full { end: started + time },
-            Pace::Rate(per_second) => Self::Rate(Schedule::start(started, per_second, time)?),
+            Pace::For(time) => Self::Until(started + time),
+            Pace::Count(requests) => Self::Count(Cell::new(requests)),
+            Pace::Rate(per_second, time) => Self::Rate(Schedule::start(started, per_second, time)?),
         })
     }
 
-    /// Since when the next request is due; `None` once the time is up.
+    /// Since when the next request is due; `None` once there is none any more.
     pub(super) async fn next(&self) -> Result<Option<Instant>> {
         match self {
-            Self::Full { end } => Ok(Some(Instant::now()).filter(|now| now < end)),
+            Self::Until(end) => Ok(Some(Instant::now()).filter(|now| now < end)),
+            Self::Count(left) => {
+                let next = left.get().checked_sub(1);
+                left.set(next.unwrap_or_default());
+                Ok(next.map(|_| Instant::now()))
+            }
             Self::Rate(schedule) => schedule.next().await,
         }
     }

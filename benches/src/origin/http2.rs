@@ -15,8 +15,7 @@ use crate::work::{LARGE, SMALL};
 type Body = BoxBody<Bytes, Infallible>;
 
 pub(super) async fn answer(connection: TcpStream) -> Result<()> {
-    let service = service_fn(async |request| respond(request).await);
-    http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service).await?;
+    http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(connection), service_fn(respond)).await?;
     Ok(())
 }
 

@@ -5,11 +5,10 @@
 use std::net::SocketAddr;
 
 use anyhow::{Result, ensure};
-use http::{Request, Version};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use meshup_benches::browser::{self, Browser};
+use meshup_benches::{browser::Browser, peers::Protocol, work::Work};
 use tokio::{net::TcpStream, runtime::Runtime, task::JoinSet};
 
 /// A client of one protocol.
@@ -19,10 +18,10 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr, protocol: Version, at_a_time: usize) -> Result<Self> {
+    pub(crate) fn connect(address: SocketAddr, protocol: Protocol, at_a_time: usize) -> Result<Self> {
         Ok(match protocol {
-            Version::HTTP_2 => Self::Http2(Streams::connect(address, at_a_time)?),
-            _ => Self::Http1(Browser::connect(address, at_a_time)?),
+            Protocol::Http2 => Self::Http2(Streams::connect(address, at_a_time)?),
+            Protocol::Http1 => Self::Http1(Browser::connect(address, at_a_time)?),
         })
     }
 
@@ -38,7 +37,7 @@ impl Client {
 /// An HTTP/2 connection.
 pub(crate) struct Streams {
     runtime: Runtime,
-    sender: http2::SendRequest<Empty<Bytes>>,
+    sender: http2::SendRequest<Full<Bytes>>,
     at_a_time: usize,
 }
 
@@ -69,13 +68,8 @@ impl Streams {
     }
 }
 
-async fn ask(mut sender: http2::SendRequest<Empty<Bytes>>) -> Result<()> {
-    let (target, fields) = browser::request();
-    let mut request = Request::get(format!("http://shop.example{target}"));
-    for (name, value) in fields {
-        request = request.header(name, value);
-    }
-    let response = sender.send_request(request.body(Empty::new())?).await?;
+async fn ask(mut sender: http2::SendRequest<Full<Bytes>>) -> Result<()> {
+    let response = sender.send_request(Work::Get.request(Protocol::Http2, "http")).await?;
     ensure!(response.status().is_success(), "{}", response.status());
     response.into_body().collect().await?;
     Ok(())

@@ -8,21 +8,21 @@
 
 mod allocations;
 mod client;
-mod nginx;
 mod sites;
 mod system;
 
-use std::{io::BufRead, path::PathBuf, process::Command};
+use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use http::Version;
 use meshup_benches::{
-    browser::Origin,
     in_process::{self, SCENARIOS, Served, configuration},
+    origin,
+    peers::{self, Filters, Peer, Protocol, Setup},
+    process::free_address,
 };
 
-use crate::{client::Client, nginx::Nginx, system::Calls};
+use crate::{client::Client, system::Calls};
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
@@ -44,27 +44,30 @@ struct Arguments {
     serve: Option<PathBuf>,
 }
 
-const PROTOCOLS: [Version; 2] = [Version::HTTP_11, Version::HTTP_2];
+const PROTOCOLS: [(Protocol, &str); 2] = [(Protocol::Http1, "HTTP/1.1"), (Protocol::Http2, "HTTP/2")];
 /// Requests at a time: over connections, or over streams of one.
 const AT_A_TIME: [usize; 2] = [1, 16];
 const WARM_UP: usize = 320;
+/// Where nginx runs.
+const CORE: usize = 0;
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(config) = arguments.serve {
         return serve(config);
     }
-    let origin = Origin::start()?;
-    for protocol in PROTOCOLS {
+    let origin = origin::start(Protocol::Http1)?;
+    let nginx = peers::nginx();
+    for (protocol, name) in PROTOCOLS {
         for at_a_time in AT_A_TIME {
-            println!("{protocol:?}, {at_a_time} at a time");
-            let run = Run { arguments: &arguments, origin: &origin, protocol, at_a_time };
+            println!("{name}, {at_a_time} at a time");
+            let run = Run { arguments: &arguments, origin, protocol, at_a_time };
             for (name, filters) in SCENARIOS {
                 if arguments.only.as_deref().is_none_or(|only| only == name) {
                     run.meshup(name, filters)?;
                 }
             }
-            run.nginx()?;
+            nginx.as_ref().map(|nginx| run.nginx(nginx)).transpose()?;
         }
     }
     Ok(())
@@ -73,8 +76,8 @@ fn main() -> Result<()> {
 /// One kind of load.
 struct Run<'a> {
     arguments: &'a Arguments,
-    origin: &'a Origin,
-    protocol: Version,
+    origin: SocketAddr,
+    protocol: Protocol,
     at_a_time: usize,
 }
 
@@ -82,7 +85,7 @@ impl Run<'_> {
     fn meshup(&self, name: &str, filters: usize) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
-        std::fs::write(&file, configuration(self.origin.address, filters, "builtin:rewrite"))?;
+        std::fs::write(&file, configuration(self.origin, filters, "builtin:rewrite"))?;
         let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
         let mut client = Client::connect(proxy.address, self.protocol, self.at_a_time)?;
         client.run(WARM_UP)?;
@@ -98,21 +101,28 @@ impl Run<'_> {
             client.run(requests)?;
             print!("{}", proxy.ask(&format!("sites {requests}"))?);
         }
-        let calls = system::count(proxy.id(), folder.path(), || client.run(requests))?;
+        let calls = system::count(&[proxy.id()], folder.path(), || client.run(requests))?;
         println!("  {name:<18} {}", of_each(&calls, requests));
         Ok(())
     }
 
-    fn nginx(&self) -> Result<()> {
+    fn nginx(&self, nginx: &Peer) -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let Some(nginx) = Nginx::start(self.origin.address, self.protocol, folder.path())? else {
-            println!("  nginx is not here and is left out: apt-get install nginx");
-            return Ok(());
+        let setup = Setup {
+            listen: free_address()?,
+            origin: self.origin,
+            down: self.protocol,
+            up: Protocol::Http1,
+            tls: None,
+            filters: Filters::None,
+            workers: 1,
+            folder: folder.path().into(),
         };
+        let nginx = nginx.start(&setup, CORE)?.context("nginx cannot forward")?;
         let mut client = Client::connect(nginx.address, self.protocol, self.at_a_time)?;
         client.run(WARM_UP)?;
         let requests = self.arguments.requests;
-        let calls = system::count(nginx.id(), folder.path(), || client.run(requests))?;
+        let calls = system::count(&nginx.family()?, folder.path(), || client.run(requests))?;
         println!("  {:<18} {}", "nginx", of_each(&calls, requests));
         Ok(())
     }

@@ -22,10 +22,10 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Counts by the name of the call.
 pub(crate) type Calls = BTreeMap<String, u64>;
 
-/// The calls that all threads of the process make while `work` is done.
-pub(crate) fn count(process: u32, folder: &Path, work: impl FnOnce() -> Result<()>) -> Result<Calls> {
+/// The calls that all threads of the processes make while `work` is done.
+pub(crate) fn count(processes: &[u32], folder: &Path, work: impl FnOnce() -> Result<()>) -> Result<Calls> {
     let file = folder.join("strace");
-    let mut strace = attach(process, &file)?;
+    let mut strace = attach(processes, &file)?;
     let done = work();
     kill_process(Pid::from_child(&strace), Signal::INT)?;
     strace.wait()?;
@@ -36,26 +36,30 @@ pub(crate) fn count(process: u32, folder: &Path, work: impl FnOnce() -> Result<(
 }
 
 /// Returns when strace has its hands on the process.
-fn attach(process: u32, output: &Path) -> Result<Child> {
+fn attach(processes: &[u32], output: &Path) -> Result<Child> {
     let mut command = Command::new("strace");
-    command.args(["-f", "-c", "-p", &process.to_string(), "-o"]).arg(output);
+    command.args(["-f", "-c", "-o"]).arg(output);
+    command.args(processes.iter().flat_map(|process| ["-p".to_owned(), process.to_string()]));
     let mut strace = command.stderr(Stdio::piped()).spawn().context("strace: apt-get install strace")?;
     let mut line = String::new();
     BufReader::new(strace.stderr.take().context("no output")?).read_line(&mut line)?;
     ensure!(line.contains("attached"), "strace: {}", line.trim());
     // It says so when it has the first thread.
     let started = Instant::now();
-    while !is_traced(process)? {
+    while !are_traced(processes)? {
         ensure!(started.elapsed() < DEADLINE, "strace does not get hold of every thread");
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(strace)
 }
 
-/// Whether every thread of the process has a tracer, proc_pid_status(5).
-fn is_traced(process: u32) -> Result<bool> {
-    let threads = fs::read_dir(format!("/proc/{process}/task"))?.flatten();
-    let mut statuses = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
+/// Whether every thread has a tracer, proc_pid_status(5).
+fn are_traced(processes: &[u32]) -> Result<bool> {
+    let mut threads = Vec::new();
+    for process in processes {
+        threads.extend(fs::read_dir(format!("/proc/{process}/task"))?.flatten());
+    }
+    let mut statuses = threads.iter().filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
     Ok(statuses.all(|status| !status.contains("TracerPid:\t0\n")))
 }
 

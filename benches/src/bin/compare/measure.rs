@@ -82,13 +82,14 @@ impl Bench {
     fn turn(&self, proxy: &Running, scenario: &Scenario) -> Result<Sample> {
         let load = scenario.load(&self.certificate, self.connections);
         let mut clients = Clients::connect(&load, proxy.address)?;
-        let warm = clients.run(Pace::Full, WARM_UP)?;
-        let pace = if scenario.half_load { Pace::Rate(warm.per_second() / 2.0) } else { Pace::Full };
+        let warm = clients.run(Pace::For(WARM_UP))?;
+        let half = warm.per_second() / 2.0;
+        let pace = if scenario.half_load { Pace::Rate(half, self.duration) } else { Pace::For(self.duration) };
         let before = proxy.cpu_time()?;
-        let outcome = clients.run(pace, self.duration)?;
+        let outcome = clients.run(pace)?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);
         ensure_handshakes(scenario, &outcome)?;
-        let added = scenario.half_load.then(|| self.added(&load, scenario, pace, &outcome)).transpose()?;
+        let added = scenario.half_load.then(|| self.added(&load, scenario, half, &outcome)).transpose()?;
         Ok(Sample {
             cpu_per_request: cpu.div_f64(outcome.requests() as f64),
             requests_per_second: outcome.per_second(),
@@ -99,8 +100,8 @@ impl Bench {
     }
 
     /// By how much 99 % of the requests are later than without a proxy.
-    fn added(&self, load: &Load, scenario: &Scenario, pace: Pace, outcome: &Outcome) -> Result<Duration> {
-        let direct = Clients::connect(load, self.origin(scenario.up))?.run(pace, DIRECT)?;
+    fn added(&self, load: &Load, scenario: &Scenario, rate: f64, outcome: &Outcome) -> Result<Duration> {
+        let direct = Clients::connect(load, self.origin(scenario.up))?.run(Pace::Rate(rate, DIRECT))?;
         Ok(percentile(outcome, 0.99).saturating_sub(percentile(&direct, 0.99)))
     }
 }

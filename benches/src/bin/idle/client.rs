@@ -11,6 +11,8 @@ use std::{
 use anyhow::{Result, bail, ensure};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, client::Resumption, crypto::aws_lc_rs};
 
+use meshup_benches::work::SMALL;
+
 use crate::proxy::Proxy;
 
 /// What a connection does before it is idle.
@@ -114,7 +116,7 @@ fn tls(proxy: &Proxy, kind: Kind) -> Result<ClientConfig> {
 fn http1(stream: &mut impl Stream) -> Result<()> {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: idle\r\nAccept: */*\r\n\r\n")?;
     let (mut response, mut buffer) = (Vec::new(), [0; 4096]);
-    while !response.ends_with(b"\r\n\r\nok") {
+    while !response.ends_with(&[b'x'; SMALL]) {
         let read = stream.read(&mut buffer)?;
         ensure!(read > 0, "the proxy closed the connection after {:?}", String::from_utf8_lossy(&response));
         response.extend_from_slice(&buffer[..read]);

@@ -13,10 +13,11 @@ use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
+use meshup_benches::{origin, peers::Protocol};
 
 use crate::{
     client::{Client, Kind},
-    proxy::{Proxy, origin},
+    proxy::Proxy,
 };
 
 /// Connections that are opened and closed first, so that pools and allocator are in use.
@@ -43,7 +44,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let origin = origin()?;
+    let origin = origin::start(Protocol::Http1)?;
     for kind in Kind::ALL {
         if arguments.only.as_deref().is_some_and(|only| !kind.name().contains(only)) {
             continue;

@@ -1,28 +1,19 @@
-//! The proxy that is measured, and the origin behind it.
+//! The proxy that is measured.
 //!
 //! **Invariant:** the proxy ends with the value that stands for it.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
-
-const DEADLINE: Duration = Duration::from_secs(10);
+use anyhow::Result;
+use meshup_benches::process::{Running, free_address};
 
 /// A running `meshup` with a listener in clear text and one with TLS.
 pub(crate) struct Proxy {
-    child: Child,
     pub(crate) clear: SocketAddr,
     pub(crate) tls: SocketAddr,
     /// What its TLS listener shows.
     pub(crate) certificate: rcgen::Certificate,
+    running: Running,
     _folder: tempfile::TempDir,
 }
 
@@ -36,34 +27,14 @@ impl Proxy {
         let file = folder.path().join("meshup.toml");
         fs::write(&file, configuration(clear, tls, origin))?;
         let mut command = Command::new(program);
-        command.args(["run", "--config"]).arg(&file).stderr(Stdio::null());
-        let child = command.spawn().with_context(|| format!("{}", program.display()))?;
-        let proxy = Self { child, clear, tls, certificate: cert, _folder: folder };
-        let started = Instant::now();
-        while TcpStream::connect(tls).is_err() {
-            ensure!(started.elapsed() < DEADLINE, "the proxy does not listen");
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(proxy)
+        command.args(["run", "--config"]).arg(&file);
+        let running = Running::start_on(tls, &command, &[])?;
+        Ok(Self { clear, tls, certificate: cert, running, _folder: folder })
     }
 
-    pub(crate) fn resident_bytes(&self) -> Result<usize> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<usize>()? * 1024)
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        self.running.resident_bytes()
     }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // An error here means that it is gone already.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn configuration(clear: SocketAddr, tls: SocketAddr, origin: SocketAddr) -> String {
@@ -87,25 +58,4 @@ fn configuration(clear: SocketAddr, tls: SocketAddr, origin: SocketAddr) -> Stri
         endpoints = ["{origin}"]
         "#
     )
-}
-
-/// Answers every read with the same response: one request comes at a time.
-pub(crate) fn origin() -> Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    Ok(address)
-}
-
-fn answer(mut stream: TcpStream) {
-    let mut buffer = [0; 4096];
-    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
-        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() {
-            return;
-        }
-    }
 }

@@ -17,8 +17,10 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{
-    browser::{Browser, Origin},
+    browser::Browser,
     in_process::{self, SCENARIOS, Served, configuration},
+    origin,
+    peers::Protocol,
 };
 
 use crate::gate::{Cost, Costs};
@@ -67,7 +69,7 @@ fn main() -> Result<()> {
             std::thread::park();
         }
     }
-    let origin = Origin::start()?;
+    let origin = origin::start(Protocol::Http1)?;
     let mut costs = Costs::new();
     for (name, filters) in SCENARIOS {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
@@ -75,7 +77,7 @@ fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let profile = count(&arguments, &configuration(origin.address, filters, &arguments.module), folder)?;
+        let profile = count(&arguments, &configuration(origin, filters, &arguments.module), folder)?;
         let requests = arguments.requests as u64;
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
         println!("{name:<20} {:>8} instructions/request", cost.total);

@@ -108,9 +108,9 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         let proxy = self.start(point, folder.path())?;
         let mut clients = Clients::connect(&point.load(), proxy.address)?;
-        clients.run(Pace::Full, Duration::from_secs(1))?;
+        clients.run(Pace::For(Duration::from_secs(1)))?;
         let before = proxy.cpu_time()?;
-        let outcome = clients.run(Pace::Full, self.duration)?;
+        let outcome = clients.run(Pace::For(self.duration))?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);
         Ok(Sample { cpu_per_request: cpu.div_f64(outcome.requests() as f64), resident_bytes: proxy.resident_bytes()? })
     }
