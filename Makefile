@@ -5,13 +5,15 @@ CARGO ?= cargo
 # The demo and the tests share the dev profile, so that the dependencies are compiled once for both.
 first_build = @[ -d target/debug/deps ] || echo "meshup: the first build compiles all dependencies; it takes some minutes"
 
-.PHONY: help demo test release bench micro calls profile instructions instructions-commit image image-test check wasm-target
+.PHONY: help demo test release bench scaling idle micro calls profile instructions instructions-commit image image-test check wasm-target
 
 help:
 	@echo "make demo    the proxy with an origin and the bundled filters; prints requests to try"
 	@echo "make test    every test"
 	@echo "make release the optimised binary, target/release/meshup"
-	@echo "make bench   CPU time per request, side by side with other proxies"
+	@echo "make bench   what a request costs, side by side with other proxies, at eleven kinds of work"
+	@echo "make scaling what it costs by the number of connections, routes, filters, endpoints, header fields, workers"
+	@echo "make idle    memory of idle connections"
 	@echo "make micro   micro-benchmarks of the parts of a request's path"
 	@echo "make calls   allocations and system calls per request"
 	@echo "make instructions   instructions per request, beside the committed figures"
@@ -34,15 +36,23 @@ test: wasm-target
 
 # Optimised for the work that scripts/profile recorded: about a quarter fewer instructions per request. The benchmarks are
 # built with the same flags, so that the dependencies are compiled once.
-release bench: export RUSTFLAGS += -Cprofile-use=$(wildcard $(CURDIR)/host/profile/native.*.profdata)
+release bench scaling idle micro calls instructions instructions-commit: export RUSTFLAGS += -Cprofile-use=$(wildcard $(CURDIR)/host/profile/native.*.profdata)
 
 release: wasm-target
 	@[ -d target/release/deps ] || echo "meshup: the first release build takes some minutes"
 	$(CARGO) build --release --package meshup
 	@echo "meshup: target/release/meshup"
 
+measure = $(CARGO) run --release --package meshup-benches --bin
+
 bench: release
-	$(CARGO) run --release --package meshup-benches --bin compare
+	$(measure) compare
+
+scaling: release
+	$(measure) scaling
+
+idle: release
+	$(measure) idle
 
 # The newest figures stand beside the last run's; words choose some: `make micro ONLY=routes`.
 micro: wasm-target
@@ -50,21 +60,20 @@ micro: wasm-target
 
 # Counted, not timed. System calls need strace.
 calls: wasm-target
-	$(CARGO) run --release --package meshup-benches --bin calls
+	$(measure) calls
 
 # The profiles that `make release` and `make image` use.
 profile: wasm-target
 	scripts/profile native
 	scripts/profile image
 
-# Counted, not timed: the figures hold on a busy machine. They need valgrind.
-instructions = $(CARGO) run --release --package meshup-benches --bin instructions --
-
+# Counted, not timed: the figures hold on a busy machine. They need valgrind. They are those of a release build: a profile
+# that no longer fits the code shows here, as more instructions.
 instructions: wasm-target
-	$(instructions) --check benches/instructions.toml
+	$(measure) instructions -- --check benches/instructions.toml
 
 instructions-commit: wasm-target
-	$(instructions) --write benches/instructions.toml
+	$(measure) instructions -- --write benches/instructions.toml
 
 image: wasm-target
 	scripts/image

@@ -91,7 +91,8 @@ fn main() -> Result<()> {
     }
     if let Some(file) = &arguments.check {
         let faults = gate::faults(&gate::read(file)?, &costs);
-        ensure!(faults.is_empty(), "more than {} allows:\n{faults}", file.display());
+        let hint = "where all parts grew, the profile no longer fits the code: make profile";
+        ensure!(faults.is_empty(), "more than {} allows:\n{faults}\n{hint}", file.display());
     }
     Ok(())
 }
