@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
-pub mod browser;
 pub mod in_process;
 pub mod load;
 pub mod origin;

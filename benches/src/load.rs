@@ -57,6 +57,17 @@ pub struct Load {
     pub more_headers: usize,
 }
 
+impl Load {
+    /// Small requests, in clear text, so many at a time: each on a connection, or with HTTP/2 on a stream of one.
+    pub const fn small(protocol: Protocol, at_a_time: usize) -> Self {
+        let (connections, streams) = match protocol {
+            Protocol::Http1 => (at_a_time, 1),
+            Protocol::Http2 => (1, at_a_time),
+        };
+        Self { work: Work::Get, protocol, tls: None, connections, streams, reconnect: false, idle: 0, more_headers: 0 }
+    }
+}
+
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -121,6 +132,22 @@ impl Clients {
         let (outcome, clients) = LocalSet::new().block_on(&self.runtime, running)?;
         self.active = clients;
         Ok(Outcome { resumed: self.connector.resumed() - before, ..outcome })
+    }
+
+    /// Sends so many requests in rounds, one by each client: between two rounds nothing is under way, so that the same
+    /// happens each time.
+    ///
+    /// # Errors
+    ///
+    /// A request failed.
+    pub fn run_in_rounds(&mut self, requests: usize) -> Result<()> {
+        let mut left = requests;
+        while left > 0 {
+            let round = left.min(self.active.len());
+            self.run(Pace::Count(round))?;
+            left -= round;
+        }
+        Ok(())
     }
 }
 

@@ -104,17 +104,8 @@ impl Lesson {
     /// Sixteen requests at a time.
     fn load(&self, certificate: &CertificateDer<'static>) -> Load {
         let (_, _, _, has_tls) = LISTENERS[self.listener as usize];
-        let (connections, streams) = if self.protocol == Http1 { (16, 1) } else { (1, 16) };
-        Load {
-            work: self.work,
-            protocol: self.protocol,
-            tls: has_tls.then(|| Tls { certificate: certificate.clone(), handshakes: Handshakes::Full }),
-            connections,
-            streams,
-            reconnect: false,
-            idle: 0,
-            more_headers: 0,
-        }
+        let tls = has_tls.then(|| Tls { certificate: certificate.clone(), handshakes: Handshakes::Full });
+        Load { work: self.work, tls, ..Load::small(self.protocol, 16) }
     }
 }
 

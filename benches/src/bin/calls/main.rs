@@ -7,7 +7,6 @@
 //! **Invariant:** only processes started here are signalled, by their own id.
 
 mod allocations;
-mod client;
 mod sites;
 mod system;
 
@@ -17,12 +16,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
     in_process::{self, SCENARIOS, Served, configuration},
+    load::{Clients, Load},
     origin,
     peers::{self, Filters, Peer, Protocol, Setup},
     process::free_address,
 };
 
-use crate::{client::Client, system::Calls};
+use crate::system::Calls;
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
@@ -82,26 +82,30 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn clients(&self, address: SocketAddr) -> Result<Clients> {
+        Clients::connect(&Load::small(self.protocol, self.at_a_time), address)
+    }
+
     fn meshup(&self, name: &str, filters: usize) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
         std::fs::write(&file, configuration(self.origin, filters, "builtin:rewrite"))?;
         let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
-        let mut client = Client::connect(proxy.address, self.protocol, self.at_a_time)?;
-        client.run(WARM_UP)?;
+        let mut clients = self.clients(proxy.address)?;
+        clients.run_in_rounds(WARM_UP)?;
         let requests = self.arguments.requests;
         let before = counts(&mut proxy)?;
-        client.run(requests)?;
+        clients.run_in_rounds(requests)?;
         let after = counts(&mut proxy)?;
         let of_request = |at: usize| (after[at] - before[at]) as f64 / requests as f64;
         let (new, grown, bytes) = (of_request(0), of_request(1), of_request(2));
         println!("  {name:<18} {new:>6.2} blocks  {grown:>5.2} resized  {bytes:>7.0} bytes");
         if let Some(requests) = self.arguments.sites {
             proxy.ask("record")?;
-            client.run(requests)?;
+            clients.run_in_rounds(requests)?;
             print!("{}", proxy.ask(&format!("sites {requests}"))?);
         }
-        let calls = system::count(&[proxy.id()], folder.path(), || client.run(requests))?;
+        let calls = system::count(&[proxy.id()], folder.path(), || clients.run_in_rounds(requests))?;
         println!("  {name:<18} {}", of_each(&calls, requests));
         Ok(())
     }
@@ -119,10 +123,10 @@ impl Run<'_> {
             folder: folder.path().into(),
         };
         let nginx = nginx.start(&setup, CORE)?.context("nginx cannot forward")?;
-        let mut client = Client::connect(nginx.address, self.protocol, self.at_a_time)?;
-        client.run(WARM_UP)?;
+        let mut clients = self.clients(nginx.address)?;
+        clients.run_in_rounds(WARM_UP)?;
         let requests = self.arguments.requests;
-        let calls = system::count(&nginx.family()?, folder.path(), || client.run(requests))?;
+        let calls = system::count(&nginx.family()?, folder.path(), || clients.run_in_rounds(requests))?;
         println!("  {:<18} {}", "nginx", of_each(&calls, requests));
         Ok(())
     }

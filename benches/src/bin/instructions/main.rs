@@ -17,8 +17,8 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{
-    browser::Browser,
     in_process::{self, SCENARIOS, Served, configuration},
+    load::{Clients, Load},
     origin,
     peers::Protocol,
 };
@@ -35,7 +35,7 @@ struct Arguments {
     /// Requests that are counted.
     #[arg(long, default_value_t = 2_000)]
     requests: usize,
-    /// Kept-alive connections to the proxy.
+    /// Requests at a time, on kept-alive connections or, with HTTP/2, streams of one.
     #[arg(long, default_value_t = 16)]
     connections: usize,
     /// Show where they go: so many functions.
@@ -71,13 +71,15 @@ fn main() -> Result<()> {
     }
     let origin = origin::start(Protocol::Http1)?;
     let mut costs = Costs::new();
-    for (name, filters) in SCENARIOS {
+    let http1 = SCENARIOS.map(|(name, filters)| (name, filters, Protocol::Http1));
+    for (name, filters, protocol) in http1.into_iter().chain([("HTTP/2, no filters", 0, Protocol::Http2)]) {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let profile = count(&arguments, &configuration(origin, filters, &arguments.module), folder)?;
+        let config = configuration(origin, filters, &arguments.module);
+        let profile = count(&arguments, protocol, &config, folder)?;
         let requests = arguments.requests as u64;
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
         println!("{name:<20} {:>8} instructions/request", cost.total);
@@ -98,15 +100,15 @@ fn main() -> Result<()> {
 }
 
 /// Counts one scenario; the file with callgrind's result.
-fn count(arguments: &Arguments, config: &str, folder: &Path) -> Result<PathBuf> {
+fn count(arguments: &Arguments, protocol: Protocol, config: &str, folder: &Path) -> Result<PathBuf> {
     let file = folder.join("meshup.toml");
     std::fs::write(&file, config)?;
     let output = folder.join("callgrind.out");
     let mut proxy = Served::start(valgrind(&output)?, &file)?;
-    let mut browser = Browser::connect(proxy.address, arguments.connections)?;
-    browser.run(200)?;
+    let mut clients = Clients::connect(&Load::small(protocol, arguments.connections), proxy.address)?;
+    clients.run_in_rounds(200)?;
     instrument(&proxy, "on")?;
-    browser.run(arguments.requests)?;
+    clients.run_in_rounds(arguments.requests)?;
     instrument(&proxy, "off")?;
     proxy.end()?;
     Ok(output)

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, net::SocketAddr, path::Path};
 
-use meshup_benches::{load::Load, peers::Protocol, work::Work};
+use meshup_benches::{load::Load, peers::Protocol};
 
 /// What there can be more or less of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +73,8 @@ impl Point {
     }
 
     pub(crate) fn load(self) -> Load {
-        Load {
-            work: Work::Get,
-            protocol: Protocol::Http1,
-            tls: None,
-            connections: self.amount(Axis::Connections, 64),
-            streams: 1,
-            reconnect: false,
-            idle: 0,
-            more_headers: self.amount(Axis::Headers, 13) - 13,
-        }
+        let load = Load::small(Protocol::Http1, self.amount(Axis::Connections, 64));
+        Load { more_headers: self.amount(Axis::Headers, 13) - 13, ..load }
     }
 
     /// meshup's configuration. Of many routes, the last is the one that requests take.
