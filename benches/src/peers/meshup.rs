@@ -13,7 +13,8 @@ use std::{
 
 use anyhow::Result;
 
-use super::{CONNECTIONS, Filters, Identity, Peer, Protocol, Setup};
+use super::{CONNECTIONS, Filters, Identity, Peer, Protocol, Setup, told};
+use crate::modules;
 
 pub(super) const NAME: &str = "meshup";
 
@@ -22,7 +23,7 @@ pub(super) fn present(program: &Path, folder_for_builds: &Path) -> Option<Peer> 
         eprintln!("{} is not built and is left out: make release", program.display());
         return None;
     }
-    let module = super::measured_filter(folder_for_builds);
+    let module = told(NAME, modules::meshup_filter(folder_for_builds));
     Some(Peer { name: NAME, program: program.into(), module, can, command })
 }
 
@@ -39,10 +40,10 @@ fn command(peer: &Peer, setup: &Setup) -> Result<Command> {
 
 /// Each filter's name, and what stands in its table.
 fn chain(peer: &Peer, filters: Filters) -> Result<Vec<(String, String)>> {
-    let of_its_own = |count, work| -> Result<Vec<_>> {
+    let of_its_own = |count, verdict| -> Result<Vec<_>> {
         let module: PathBuf = peer.module()?.into();
-        let table = format!("module = {:?}\nconfig = {{ work = \"{work}\" }}", module.display().to_string());
-        Ok((1..=count).map(|number| (format!("{work}-{number}"), table.clone())).collect())
+        let table = format!("module = {:?}\nconfig = {{ verdict = \"{verdict}\" }}", module.display().to_string());
+        Ok((1..=count).map(|number| (format!("{verdict}-{number}"), table.clone())).collect())
     };
     match filters {
         Filters::None | Filters::Directives | Filters::Lua => Ok(Vec::new()),

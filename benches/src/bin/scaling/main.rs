@@ -24,8 +24,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
     load::{Clients, Pace},
+    modules,
     origin::{self, Origin},
-    peers::{self, Protocol},
+    peers::Protocol,
     process::{Running, free_address, pin_self, this_program},
 };
 
@@ -72,7 +73,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let target = folder.parent().context("this program is in no target folder")?;
     let bench = Bench {
         meshup: arguments.meshup.clone().unwrap_or_else(|| folder.join("meshup")),
-        module: peers::measured_filter(target).context("no filter to measure")?,
+        module: modules::meshup_filter(target)?,
         origin: Origin::start(this_program()?.args(["--origin", "1000"]), LOAD_CORE)?,
         duration: Duration::from_secs(arguments.seconds),
     };

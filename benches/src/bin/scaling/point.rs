@@ -105,14 +105,14 @@ fn route(file: &mut String, prefix: &str, filters: &[String]) {
 /// A chain of the same filter again and again.
 struct Filters {
     count: usize,
-    work: &'static str,
+    verdict: &'static str,
 }
 
 impl Filters {
     fn of(point: Point) -> Self {
         match point.axis {
-            Axis::EmptyFilters => Self { count: point.amount, work: "pass" },
-            _ => Self { count: point.amount(Axis::HeaderFilters, 0), work: "headers" },
+            Axis::EmptyFilters => Self { count: point.amount, verdict: "pass" },
+            _ => Self { count: point.amount(Axis::HeaderFilters, 0), verdict: "headers" },
         }
     }
 
@@ -121,7 +121,7 @@ impl Filters {
     }
 
     fn tables(&self, module: &Path) -> String {
-        let table = |name| format!("[filters.{name}]\nmodule = {module:?}\nconfig.work = \"{}\"\n", self.work);
+        let table = |name| format!("[filters.{name}]\nmodule = {module:?}\nconfig.verdict = \"{}\"\n", self.verdict);
         self.names().iter().map(table).collect()
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    path::{self, Path, PathBuf},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -12,25 +12,38 @@ use anyhow::{Context, Result, ensure};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// `build`, or no module and why not on stderr.
-pub(super) fn built(folder: &str, module: &str, target_dir: &Path) -> Option<PathBuf> {
-    let built = build(folder, module, target_dir);
-    built.inspect_err(|error| eprintln!("benches/{folder} is left out: {error:#}")).ok()
+/// The filter of meshup that is measured, `benches/filter`: what it does, its configuration says.
+///
+/// # Errors
+///
+/// It cannot be built in `target_dir`.
+pub fn meshup_filter(target_dir: &Path) -> Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("no workspace")?;
+    let mut script = Command::new("sh");
+    script.current_dir(workspace).args(["scripts/test-filter", "meshup-bench-filter"]);
+    // The bundled filters are built there: their dependencies are its own.
+    script.arg(env::current_dir()?.join(target_dir).join("filters")).stdin(Stdio::null());
+    let output = script.output().context("sh")?;
+    ensure!(output.status.success(), "benches/filter: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().into())
 }
 
-/// The module that the crate in `benches/FOLDER` becomes.
-fn build(folder: &str, module: &str, target_dir: &Path) -> Result<PathBuf> {
+/// The filters of Envoy that are measured, `benches/proxy-wasm`.
+///
+/// # Errors
+///
+/// They cannot be built in `target_dir`.
+pub fn envoy_filters(target_dir: &Path) -> Result<PathBuf> {
     let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // Cargo and the proxies run in other folders than this program.
-    let target_dir = path::absolute(target_dir)?;
+    let target_dir = env::current_dir()?.join(target_dir).join("proxy-wasm");
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(benches.join(folder)).args(["build", "--quiet", "--release", "--target", TARGET]);
+    cargo.current_dir(benches.join("proxy-wasm")).args(["build", "--quiet", "--release", "--target", TARGET]);
     cargo.arg("--target-dir").arg(&target_dir).stdin(Stdio::null()).stdout(Stdio::null());
     forget_outer_cargo(&mut cargo);
     cargo.envs(wasm_environment(&benches.join("../scripts/wasm-target"))?);
     let status = cargo.status().context("cargo")?;
     ensure!(status.success(), "building it for {TARGET} failed: {status}");
-    Ok(target_dir.join(TARGET).join("release").join(module))
+    Ok(target_dir.join(TARGET).join("release/proxy_wasm_filters.wasm"))
 }
 
 /// Such as the profile that the proxy is optimised with.
