@@ -1,6 +1,6 @@
 //! The life of one request: accept, route, chain, respond.
 //!
-//! Read `serve` first, then `exchange/chain.rs`.
+//! Read `begin` first, then `exchange/chain.rs`.
 //!
 //! **Invariant:** an exchange keeps the configuration generation it began with.
 
@@ -53,13 +53,45 @@ use crate::{
 use chain::{Exchange, Slots};
 use head::Unacceptable;
 
-/// Answers one request of a connection; the answer may be an error of the host's. Of an HTTP/2 request, `head_bytes` is
-/// the [`size`](head_size) of its head.
-pub(crate) async fn serve(
+/// What became of a request so far.
+// Exchanges are what most requests become: a box would be one more block for each.
+#[allow(clippy::large_enum_variant, reason = "the small variant is rare")]
+pub(crate) enum Begun {
+    Exchange(Exchange),
+    /// It was refused.
+    Answered(Box<Response<ResponseBody>>),
+}
+
+impl Begun {
+    /// Walks the chain, where there is one to walk.
+    pub(crate) async fn walk(&mut self) {
+        if let Self::Exchange(exchange) = self {
+            exchange.walk().await;
+        }
+    }
+
+    /// The answer, which may be an error of the host's.
+    pub(crate) fn response(self) -> Response<ResponseBody> {
+        match self {
+            Self::Exchange(exchange) => exchange.respond(),
+            Self::Answered(response) => *response,
+        }
+    }
+}
+
+/// Begins the exchange of one request of a connection. Of an HTTP/2 request, `head_bytes` is the [`size`](head_size) of
+/// its head.
+///
+/// Not async, so that the future which answers has no room for the request besides the exchange.
+pub(crate) fn begin(connection: &Connection, request: Request<Incoming>, head_bytes: usize) -> Begun {
+    accept(connection, request, head_bytes).unwrap_or_else(Begun::Answered)
+}
+
+fn accept(
     connection: &Connection,
     request: Request<Incoming>,
     head_bytes: usize,
-) -> Response<ResponseBody> {
+) -> Result<Begun, Box<Response<ResponseBody>>> {
     let started = Instant::now();
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
@@ -67,14 +99,14 @@ pub(crate) async fn serve(
     let asked = |head: &Parts| Asked { head_only: head.method == Method::HEAD, protocol, is_grpc };
     let generation = connection.worker.generation();
     if let Err(kind) = head::check_size(&head, head_bytes, &connection.listener.limits) {
-        return refuse(connection, asked(&head), kind, refusal::status(kind));
+        return Err(refuse(connection, asked(&head), kind, refusal::status(kind)));
     }
     let wishes = match head::accept(&mut head, &connection.forwarded, &connection.listener) {
         Ok(wishes) => wishes,
-        Err(why) => return refuse_head(connection, asked(&head), why),
+        Err(why) => return Err(refuse_head(connection, asked(&head), why)),
     };
     let Some(route) = generation.route(&connection.listener.name, &head) else {
-        return refuse(connection, asked(&head), ErrorKind::NoRoute, StatusCode::NOT_FOUND);
+        return Err(refuse(connection, asked(&head), ErrorKind::NoRoute, StatusCode::NOT_FOUND));
     };
     let wishes = wishes.granted(&route.upgrades, !incoming.is_end_stream());
     let body = request_body(incoming, &connection.listener.limits, started);
@@ -97,8 +129,8 @@ pub(crate) async fn serve(
     });
     let exchange = Exchange::new(end, head, wishes, (connection, is_grpc));
     match body {
-        Ok(_) => exchange.run().await,
-        Err(kind) => exchange.refuse(kind),
+        Ok(_) => Ok(Begun::Exchange(exchange)),
+        Err(kind) => Err(Box::new(exchange.refuse(kind))),
     }
 }
 
@@ -127,7 +159,7 @@ struct Asked {
 
 /// The answer to a request whose head cannot be accepted.
 #[cold]
-fn refuse_head(connection: &Connection, asked: Asked, why: Unacceptable) -> Response<ResponseBody> {
+fn refuse_head(connection: &Connection, asked: Asked, why: Unacceptable) -> Box<Response<ResponseBody>> {
     let (kind, status) = match why {
         Unacceptable::Head(kind) => (kind, refusal::status(kind)),
         Unacceptable::Connect => (ErrorKind::BadRequest, StatusCode::METHOD_NOT_ALLOWED),
@@ -141,14 +173,15 @@ fn refuse_head(connection: &Connection, asked: Asked, why: Unacceptable) -> Resp
 }
 
 /// The answer to a request that reached no route.
-fn refuse(connection: &Connection, asked: Asked, kind: ErrorKind, status: StatusCode) -> Response<ResponseBody> {
+#[cold]
+fn refuse(connection: &Connection, asked: Asked, kind: ErrorKind, status: StatusCode) -> Box<Response<ResponseBody>> {
     let (mut head, body) = refused(connection, kind, status).into_parts();
     let bodiless = asked.head_only || asked.is_grpc && grpc::convert(&mut head, Some(kind), &body);
     if kind == ErrorKind::BadRequest && asked.protocol != Version::HTTP_2 {
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     let source = if bodiless { ResponseSource::Empty } else { ResponseSource::Full(body) };
-    Response::from_parts(head, ResponseBody::bare(source))
+    Box::new(Response::from_parts(head, ResponseBody::bare(source)))
 }
 
 /// What a client gets instead of a response from a route; counted and logged.

@@ -7,6 +7,7 @@
 //! or are done.
 
 use std::{
+    ops::ControlFlow,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -24,7 +25,9 @@ use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
 
 use super::{
     ExchangeInfo, answer,
-    answer::{Answer, Decision, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest},
+    answer::{
+        Answer, Decision, FetchRequest, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest,
+    },
     completion::{self, Completion, Summary},
     event::{self, Fetched, Told},
     head_fields::HeadFields,
@@ -151,6 +154,14 @@ enum Step {
     Outward,
 }
 
+/// What a filter wants to wait for.
+#[derive(Debug)]
+enum Awaited {
+    Body { of_request: bool, limit: usize },
+    Fetch(Box<FetchRequest>),
+    Sleep(Duration),
+}
+
 /// A time limit that came while something was waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expired {
@@ -175,7 +186,7 @@ enum Target {
 
 /// One exchange under way.
 #[derive(Debug)]
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     end: Box<Completion>,
     head: request::Parts,
     /// The head as filters are told it, while several are.
@@ -223,19 +234,14 @@ impl Exchange {
         }
     }
 
-    /// Walks the chain and hands the response over.
-    pub(super) async fn run(mut self) -> Response<ResponseBody> {
-        self.walk().await;
-        self.respond()
-    }
-
     /// Answers without the chain.
     pub(super) fn refuse(mut self, kind: ErrorKind) -> Response<ResponseBody> {
         self.reply = Reply::error(kind);
         self.respond()
     }
 
-    fn respond(mut self) -> Response<ResponseBody> {
+    /// Hands the response over, once the chain was walked.
+    pub(super) fn respond(mut self) -> Response<ResponseBody> {
         if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch();
         }
@@ -286,7 +292,7 @@ impl Exchange {
     }
 
     /// Inward from the outermost filter to the upstream, outward to those who wait, inward again where one runs again.
-    async fn walk(&mut self) {
+    pub(super) async fn walk(&mut self) {
         let filters = self.end.route.clone();
         let filters = &filters.filters;
         let mut at = 0;
@@ -363,56 +369,68 @@ impl Exchange {
             if self.had_its_turn(at) {
                 tokio::task::yield_now().await;
             }
-            let told = self.tell(filter, at, &happening).and_then(|answer| self.fitting(filter, answer));
-            let answer = match told {
-                Ok(answer) => answer,
-                Err(fault) => return Ok(self.fault(filter, at, &fault)),
+            happening = match self.act(filter, at, &happening) {
+                ControlFlow::Break(step) => return Ok(step),
+                ControlFlow::Continue(awaited) => self.wait(filter, at, awaited).await?,
             };
-            happening = match answer.verdict {
-                Decision::Pass(changes, on_response) => {
-                    self.pass(at, on_response);
-                    self.change_request(at, changes);
-                    return Ok(Step::Inward);
-                }
-                Decision::Run { changes, .. } if self.head_sent && !changes.is_complete() => {
-                    let fault = filter.malformed(Refused::PartialHead);
-                    return Ok(self.fault(filter, at, &fault));
-                }
-                Decision::Run { changes, deadline } => {
-                    self.start_run(at, deadline);
-                    self.change_request(at, changes);
-                    self.head_sent = false;
-                    return Ok(Step::Inward);
-                }
-                Decision::Respond(own) => {
-                    self.reply = Reply::own(*own);
-                    return Ok(Step::Outward);
-                }
-                Decision::Deliver(changes) => {
-                    self.change_response(at, changes);
-                    return Ok(Step::Outward);
-                }
-                Decision::Body { of_request, limit } => {
-                    self.busy(at);
-                    // What does not fit the guest's memory could not be handed over.
-                    let limit = limit.min(filter.filter().spec().limits.memory_bytes);
-                    Happening::Body(self.read_body(at, of_request, limit).await?)
-                }
-                Decision::Fetch(mut fetch) => {
-                    self.busy(at);
-                    fetch.limit = fetch.limit.min(filter.filter().spec().limits.memory_bytes);
-                    Happening::Fetched(self.fetch(at, *fetch).await?)
-                }
-                Decision::Sleep(duration) => {
-                    self.busy(at);
-                    self.within(at, pin!(tokio::time::sleep(duration))).await?;
-                    Happening::Slept
-                }
-            };
-            if let Some(slot) = self.end.slots.0.get_mut(at) {
-                slot.state = State::Idle;
-            }
         }
+    }
+
+    /// Tells filter `at` what happened and does what it answers, unless that takes time.
+    fn act(&mut self, filter: &Rc<WorkerFilter>, at: usize, happening: &Happening) -> ControlFlow<Step, Awaited> {
+        let told = self.tell(filter, at, happening).and_then(|answer| self.fitting(filter, answer));
+        let answer = match told {
+            Ok(answer) => answer,
+            Err(fault) => return ControlFlow::Break(self.fault(filter, at, &fault)),
+        };
+        ControlFlow::Break(match answer.verdict {
+            Decision::Pass(changes, on_response) => {
+                self.pass(at, on_response);
+                self.change_request(at, changes);
+                Step::Inward
+            }
+            Decision::Run { changes, .. } if self.head_sent && !changes.is_complete() => {
+                let fault = filter.malformed(Refused::PartialHead);
+                self.fault(filter, at, &fault)
+            }
+            Decision::Run { changes, deadline } => {
+                self.start_run(at, deadline);
+                self.change_request(at, changes);
+                self.head_sent = false;
+                Step::Inward
+            }
+            Decision::Respond(own) => {
+                self.reply = Reply::own(*own);
+                Step::Outward
+            }
+            Decision::Deliver(changes) => {
+                self.change_response(at, changes);
+                Step::Outward
+            }
+            Decision::Body { of_request, limit } => return ControlFlow::Continue(Awaited::Body { of_request, limit }),
+            Decision::Fetch(fetch) => return ControlFlow::Continue(Awaited::Fetch(fetch)),
+            Decision::Sleep(duration) => return ControlFlow::Continue(Awaited::Sleep(duration)),
+        })
+    }
+
+    /// Waits for what filter `at` asked for.
+    async fn wait(&mut self, filter: &WorkerFilter, at: usize, awaited: Awaited) -> Result<Happening, Expired> {
+        // What does not fit the guest's memory could not be handed over.
+        let most = filter.filter().spec().limits.memory_bytes;
+        self.enter(at, State::Busy);
+        let happening = match awaited {
+            Awaited::Body { of_request, limit } => {
+                Happening::Body(self.read_body(at, of_request, limit.min(most)).await?)
+            }
+            // Boxed: its state is large, and every exchange would have the room for it.
+            Awaited::Fetch(fetch) => Happening::Fetched(Box::pin(self.fetch(at, fetch, most)).await?),
+            Awaited::Sleep(duration) => {
+                self.within(at, pin!(tokio::time::sleep(duration))).await?;
+                Happening::Slept
+            }
+        };
+        self.enter(at, State::Idle);
+        Ok(happening)
     }
 
     /// Tells filter `at` what happened and reads its answer.
@@ -476,9 +494,9 @@ impl Exchange {
         }
     }
 
-    fn busy(&mut self, at: usize) {
+    fn enter(&mut self, at: usize, state: State) {
         if let Some(slot) = self.end.slots.0.get_mut(at) {
-            slot.state = State::Busy;
+            slot.state = state;
         }
     }
 

@@ -29,7 +29,7 @@ use http1::http1;
 use super::{
     BoundListener, TlsSession, destination,
     guarded::Guarded,
-    heads::Heads,
+    heads::Kept,
     link::Link,
     parser_answer::is_bare,
     preface::Beginning,
@@ -75,8 +75,6 @@ pub(crate) struct Connection {
     link: Rc<Link>,
     /// What the connection becomes once hyper is done with it.
     tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
-    /// Of the requests that have no response yet.
-    heads: Heads,
     /// The latest response looks like one that the parser makes.
     pub(super) answered_barely: Cell<bool>,
     _counted: Counted,
@@ -119,37 +117,69 @@ impl Connection {
         tracing::debug!(listener = &*self.listener.name, client = %self.client, reason = refusal.as_str(), "connection ended");
     }
 
-    async fn respond(
+    /// Answers one request. Not async, so that what answers it has no room for the request besides its exchange.
+    fn respond(
         self: Rc<Self>,
         request: Request<Incoming>,
         active: ActiveExchange,
-    ) -> Result<Response<ResponseBody>, h2::Error> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, h2::Error>> {
         let http1 = request.version() != Version::HTTP_2;
         let head_bytes = if http1 { 0 } else { exchange::head_size(&request) };
-        let Some(kept) = self.heads.keep(head_bytes, self.listener.limits.http2_connection_heads) else {
-            observe::count_refusal(Refusal::Http2Heads);
-            self.link.refusing.set(self.link.refusing.get() + 1);
-            return Err(h2::Reason::REFUSED_STREAM.into());
-        };
+        let kept = Kept::one(&self.link, head_bytes, self.listener.limits.http2_connection_heads);
         let held = self.link.is_holding() && request.headers().contains_key(UPGRADE) && request.body().is_end_stream();
-        let mut response = exchange::serve(&self, request, head_bytes).await;
-        drop(kept);
+        let asked = Asked { http1, held };
+        let mut begun = kept.is_some().then(|| exchange::begin(&self, request, head_bytes));
+        async move {
+            if let Some(begun) = &mut begun {
+                begun.walk().await;
+            }
+            drop(kept);
+            match begun {
+                Some(begun) => Ok(self.answer(begun.response(), active, asked)),
+                None => Err(self.refuse_stream()),
+            }
+        }
+    }
+
+    /// What the connection has to do with a response.
+    fn answer(
+        &self,
+        mut response: Response<ResponseBody>,
+        active: ActiveExchange,
+        asked: Asked,
+    ) -> Response<ResponseBody> {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             *self.tunnel.borrow_mut() = response.body_mut().take_tunnel().map(|tunnel| (tunnel, active));
-            return Ok(response);
+            return response;
         }
-        if held {
+        if asked.held {
             self.link.release();
         }
         if is_bare(&response) {
             self.answered_barely.set(true);
         }
         response.body_mut().hold(active);
-        if self.closing.get() && http1 {
+        if self.closing.get() && asked.http1 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response)
+        response
     }
+
+    /// The connection has the proxy keep too many heads.
+    #[cold]
+    fn refuse_stream(&self) -> h2::Error {
+        observe::count_refusal(Refusal::Http2Heads);
+        self.link.refusing.set(self.link.refusing.get() + 1);
+        h2::Reason::REFUSED_STREAM.into()
+    }
+}
+
+/// What is left to be known of a request when its response comes.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    http1: bool,
+    /// What the client sent behind it waits for the response.
+    held: bool,
 }
 
 /// Serves a connection in a task of its own.
@@ -234,7 +264,6 @@ impl Connection {
             idle_since: Cell::new(Instant::now()),
             link: Rc::default(),
             tunnel: RefCell::default(),
-            heads: Heads::default(),
             answered_barely: Cell::new(false),
             _counted: counted,
         })

@@ -4,7 +4,9 @@
 //!
 //! **Invariant:** what is counted is given back when its exchange has a response, or is dropped.
 
-use std::cell::Cell;
+use std::{cell::Cell, rc::Rc};
+
+use super::link::Link;
 
 /// Those of one connection.
 #[derive(Debug, Default)]
@@ -12,26 +14,28 @@ pub(super) struct Heads(Cell<usize>);
 
 /// One that is kept.
 #[derive(Debug)]
-pub(super) struct Kept<'a> {
-    heads: &'a Heads,
+pub(super) struct Kept {
+    link: Rc<Link>,
     bytes: usize,
 }
 
-impl Heads {
-    /// Counts one more; `None` when that would be more than `limit` and it is not the only one.
-    pub(super) fn keep(&self, bytes: usize, limit: usize) -> Option<Kept<'_>> {
-        let all = self.0.get() + bytes;
+impl Kept {
+    /// Counts one more of a connection; `None` when that would be more than `limit` and it is not the only one.
+    pub(super) fn one(link: &Rc<Link>, bytes: usize, limit: usize) -> Option<Self> {
+        let Heads(heads) = &link.heads;
+        let all = heads.get() + bytes;
         if all > limit && all > bytes {
             return None;
         }
-        self.0.set(all);
-        Some(Kept { heads: self, bytes })
+        heads.set(all);
+        Some(Self { link: link.clone(), bytes })
     }
 }
 
-impl Drop for Kept<'_> {
+impl Drop for Kept {
     fn drop(&mut self) {
-        self.heads.0.set(self.heads.0.get() - self.bytes);
+        let Heads(heads) = &self.link.heads;
+        heads.set(heads.get() - self.bytes);
     }
 }
 
@@ -41,13 +45,14 @@ mod tests {
 
     #[test]
     fn heads_are_counted_together_and_the_first_is_always_taken() {
-        let heads = Heads::default();
-        let first = heads.keep(200, 100);
-        assert!(first.is_some() && heads.keep(1, 100).is_none());
+        let link = Rc::default();
+        let keep = |bytes| Kept::one(&link, bytes, 100);
+        let first = keep(200);
+        assert!(first.is_some() && keep(1).is_none());
         drop(first);
-        let (half, rest) = (heads.keep(50, 100), heads.keep(50, 100));
-        assert!(half.is_some() && rest.is_some() && heads.keep(1, 100).is_none());
+        let (half, rest) = (keep(50), keep(50));
+        assert!(half.is_some() && rest.is_some() && keep(1).is_none());
         drop(half);
-        assert!(heads.keep(51, 100).is_none() && heads.keep(50, 100).is_some());
+        assert!(keep(51).is_none() && keep(50).is_some());
     }
 }

@@ -10,7 +10,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use super::pace::Pace;
+use super::{heads::Heads, pace::Pace};
 use crate::observe::{self, Refusal};
 
 /// The state that both sides see.
@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub spent: Cell<bool>,
     /// Streams that the proxy itself refused, and whose refusal was not written yet.
     pub refusing: Cell<usize>,
+    /// Of the requests that have no response yet.
+    pub heads: Heads,
     hold: Cell<Hold>,
     reader: RefCell<Option<Waker>>,
 }

@@ -8,11 +8,12 @@
 
 use std::{
     cell::Cell,
-    future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+
+use pin_project_lite::pin_project;
 
 use crate::{
     coarse::MovingDeadline,
@@ -49,17 +50,32 @@ pub(super) struct Streams {
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
-        tokio::task::spawn_local(run(stream, self.write_timeout));
+        let watch = Watch { write_timeout: self.write_timeout, since: None, deadline: MovingDeadline::default() };
+        tokio::task::spawn_local(Watched { stream, watch });
     }
 }
 
-/// Polls a stream to its end, or drops it, which resets it.
-async fn run(stream: impl Future<Output = ()>, write_timeout: Duration) {
-    let mut stream = pin!(stream);
-    let mut watch = Watch { write_timeout, since: None, deadline: MovingDeadline::default() };
-    if poll_fn(|cx| watch.poll(stream.as_mut(), cx)).await == End::Stalled {
-        observe::count_refusal(Refusal::WriteTimeout);
-        tracing::debug!(reason = Refusal::WriteTimeout.as_str(), "stream reset");
+pin_project! {
+    /// Polls a stream to its end, or is ready before, and then is dropped, which resets it. Not an async function: it would
+    /// have room for the stream twice.
+    struct Watched<F> {
+        #[pin]
+        stream: F,
+        watch: Watch,
+    }
+}
+
+impl<F: Future<Output = ()>> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.watch.poll(this.stream, cx).map(|end| {
+            if end == End::Stalled {
+                observe::count_refusal(Refusal::WriteTimeout);
+                tracing::debug!(reason = Refusal::WriteTimeout.as_str(), "stream reset");
+            }
+        })
     }
 }
 
@@ -95,6 +111,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::poll_fn, pin::pin};
+
     use super::*;
 
     /// What a stream that does `acts`, one per poll, comes to when its client never takes anything.

@@ -8,9 +8,15 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderValue, Request, Version, header::TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Version, header::TRANSFER_ENCODING};
 use http_body::Body;
-use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http1::{Builder, SendRequest},
+    },
+};
 use hyper_util::rt::TokioIo;
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
@@ -54,7 +60,22 @@ impl Sender {
     fn is_closed(&self) -> bool {
         self.requests.is_closed()
     }
+
+    /// Begins to send a request out of its place. Not async: a request that an async function borrows stays in its state.
+    fn begin(
+        &mut self,
+        outgoing: &mut Outgoing,
+    ) -> Option<impl Future<Output = Result<Response<Incoming>, Unsent>> + use<>> {
+        let mut request = outgoing.take()?;
+        *request.version_mut() = Version::HTTP_11;
+        frame(&mut request);
+        self.record.begin(&request);
+        Some(self.requests.try_send_request(request))
+    }
 }
+
+/// Why there is no response, perhaps with the request.
+type Unsent = TrySendError<Request<RequestBody>>;
 
 /// A connection taken from the pool, or new to it.
 #[derive(Debug)]
@@ -62,6 +83,24 @@ struct Taken {
     sender: Sender,
     slot: Rc<Slot>,
     reused: bool,
+}
+
+impl Taken {
+    /// Puts a request that failed back into its place, if it may be sent once more.
+    #[cold]
+    fn take_back(
+        &self,
+        mut error: Unsent,
+        outgoing: &mut Outgoing,
+        source: Option<&Rc<RequestSource>>,
+    ) -> Result<(), ErrorKind> {
+        let kind = super::error_kind(error.error(), source);
+        *outgoing = error.take_message();
+        if outgoing.is_none() && self.reused && kind == ErrorKind::Reset {
+            *outgoing = self.sender.record.request();
+        }
+        if self.reused && outgoing.is_some() { Ok(()) } else { Err(kind) }
+    }
 }
 
 /// A connection that carries an exchange.
@@ -115,30 +154,20 @@ impl Pool {
         let source = outgoing.as_ref().and_then(|request| request.body().source());
         let mut taken = match self.idle_connection() {
             Some(taken) => taken,
-            None => self.connection(&busy).await?,
+            // Boxed, here and below: most requests find a connection, and all would have the room for making one.
+            None => Box::pin(self.connection(&busy)).await?,
         };
         loop {
-            let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
-            *request.version_mut() = Version::HTTP_11;
-            frame(&mut request);
-            taken.sender.record.begin(&request);
-            let mut error = match taken.sender.requests.try_send_request(request).await {
+            let Some(sent) = taken.sender.begin(outgoing) else { return Err(ErrorKind::Reset) };
+            match sent.await {
                 Ok(response) => {
                     taken.sender.record.end();
                     let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
                     return Ok((response, Lease::new(busy, Hold::Connection(held))));
                 }
-                Err(error) => error,
-            };
-            let kind = super::error_kind(error.error(), source.as_ref());
-            *outgoing = error.take_message();
-            if outgoing.is_none() && taken.reused && kind == ErrorKind::Reset {
-                *outgoing = taken.sender.record.request();
+                Err(error) => taken.take_back(error, outgoing, source.as_ref())?,
             }
-            if !taken.reused || outgoing.is_none() {
-                return Err(kind);
-            }
-            taken = self.connection(&busy).await?;
+            taken = Box::pin(self.connection(&busy)).await?;
         }
     }
 

@@ -7,11 +7,17 @@ use std::{
 };
 
 use http::{
-    Request, Uri, Version,
+    Request, Response, Uri, Version,
     header::HOST,
     uri::{Parts, Scheme},
 };
-use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::{
+        TrySendError,
+        http2::{Builder, SendRequest},
+    },
+};
 use hyper_util::rt::TokioTimer;
 use meshup_abi::ErrorKind;
 use tokio::sync::Semaphore;
@@ -45,6 +51,9 @@ struct Connection {
     sender: SendRequest<RequestBody>,
     streams: Rc<Streams>,
 }
+
+/// Why there is no response, perhaps with the request.
+type Unsent = TrySendError<Request<RequestBody>>;
 
 /// How busy a connection is.
 #[derive(Debug)]
@@ -94,12 +103,14 @@ impl Pool {
         let source = outgoing.as_ref().and_then(|request| request.body().source());
         let mut before: Option<Rc<Streams>> = None;
         loop {
-            let mut connection = self.connection(&busy, before.as_ref()).await?;
-            let Some(mut request) = outgoing.take() else { return Err(ErrorKind::Reset) };
-            to_http2(&mut request, self.scheme())?;
-            let spare = before.is_none().then(|| Spare::of(&request));
+            let mut connection = match self.with_room(before.as_ref()) {
+                Some(connection) => connection,
+                // Boxed: most requests find a connection, and all would have the room for making one.
+                None => Box::pin(self.connection(&busy, before.as_ref())).await?,
+            };
+            let (sent, spare) = self.begin(&mut connection, outgoing, before.is_none())?;
             let stream = Stream::open(&connection.streams);
-            let mut error = match connection.sender.try_send_request(request).await {
+            let mut error = match sent.await {
                 Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
                 Err(error) => error,
             };
@@ -114,15 +125,26 @@ impl Pool {
         }
     }
 
+    /// Begins to send a request out of its place, with a spare of it if it `may_be_sent_again`. Not async: a request that an
+    /// async function borrows stays in its state.
+    fn begin(
+        &self,
+        connection: &mut Connection,
+        outgoing: &mut Outgoing,
+        may_be_sent_again: bool,
+    ) -> Result<(impl Future<Output = Result<Response<Incoming>, Unsent>> + use<>, Option<Spare>), ErrorKind> {
+        let mut request = outgoing.take().ok_or(ErrorKind::Reset)?;
+        to_http2(&mut request, self.scheme())?;
+        let spare = may_be_sent_again.then(|| Spare::of(&request));
+        Ok((connection.sender.try_send_request(request), spare))
+    }
+
     fn scheme(&self) -> Scheme {
         if self.key.settings.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
-    /// A connection, another one than `before` where there may be one.
+    /// A connection once one has room or one more is made, another one than `before` where there may be one.
     async fn connection(self: &Rc<Self>, busy: &Busy, before: Option<&Rc<Streams>>) -> Result<Connection, ErrorKind> {
-        if let Some(connection) = self.with_room(before) {
-            return Ok(connection);
-        }
         let _one = self.connecting.acquire().await.map_err(|_| ErrorKind::ConnectFailure)?;
         match self.with_room(before) {
             Some(connection) => Ok(connection),

@@ -135,18 +135,19 @@ impl Exchange {
         body
     }
 
-    /// Asks an upstream on behalf of filter `at`.
+    /// Asks an upstream on behalf of filter `at`, which can take an answer of `most` bytes.
     pub(super) async fn fetch(
         &mut self,
         at: usize,
-        fetch: FetchRequest,
+        fetch: Box<FetchRequest>,
+        most: usize,
     ) -> Result<Result<Fetched, ErrorKind>, Expired> {
         let Some(upstream) = self.end.generation.upstream(&fetch.upstream) else {
             return Ok(Err(ErrorKind::NoUpstream));
         };
-        let (timeout, limit) = (fetch.deadline.unwrap_or(FETCH_TIMEOUT), fetch.limit);
+        let (timeout, limit) = (fetch.deadline.unwrap_or(FETCH_TIMEOUT), fetch.limit.min(most));
         let destination = self.end.destination;
-        let mut request = match fetch_request(fetch) {
+        let mut request = match fetch_request(*fetch) {
             Ok(request) => Some(request),
             Err(kind) => return Ok(Err(kind)),
         };
