@@ -360,6 +360,17 @@ mod tests {
         size_of::<F>()
     }
 
+    /// The same with one argument less.
+    fn size_of_three<A, B, C, F>(_function: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_request_under_way_keeps_little() {
+        let size = size_of_three(Connection::respond);
+        assert!(size <= 2560, "{size}");
+    }
+
     #[test]
     fn an_idle_connection_keeps_little() {
         let sizes = (size(serve), size_of::<Connection>());
