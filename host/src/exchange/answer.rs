@@ -151,6 +151,10 @@ impl HeaderChanges {
         self.as_slice().is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
     /// Refuses changes that could make more of a head than a map of headers takes.
     pub(super) fn check_fit(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let kept = if self.begin_afresh() { 0 } else { headers.len() };

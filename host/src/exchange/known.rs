@@ -18,8 +18,11 @@ use rustc_hash::FxHasher;
 use super::answer::{Answer, Decision, HeaderChange, HeaderChanges, Phase, RequestChanges, ResponseChanges};
 
 const ENTRIES: usize = 64;
-/// Longer answers are seldom the same twice.
-const MAX_BYTES: usize = 1024;
+/// Enough for the complete head of a second Run; longer answers are seldom the same twice.
+const MAX_BYTES: usize = 4 * 1024;
+/// A change takes 80 bytes and what its name and value take, however short they are: with both bounds an answer takes
+/// at most about 25 KiB, and all of a thread 1.6 MiB. Those of most filters are below 1 KiB.
+const MAX_CHANGES: usize = 128;
 
 thread_local! {
     static KNOWN: RefCell<[Entry; ENTRIES]> = const { RefCell::new([const { Entry { hash: 0, known: None } }; ENTRIES]) };
@@ -83,6 +86,9 @@ impl Known {
             Decision::Deliver(ResponseChanges { status: None, headers, body: None }) => (headers, None),
             _ => return None,
         };
+        if headers.len() + on_response.len() > MAX_CHANGES {
+            return None;
+        }
         let (headers, on_response) = (headers.share(), on_response.share());
         Some(Self { occasion, fields: fields.into(), deadline, want_end: answer.want_end, headers, on_response })
     }
@@ -124,6 +130,23 @@ mod tests {
         let read = || format!("{:?}", answer::read(&first, Phase::Request).unwrap()).replace("Known", "Own");
         let anew = read();
         assert_eq!([read(), read(), read()], [anew.clone(), anew.clone(), anew]);
+    }
+
+    #[test]
+    fn only_what_is_within_both_bounds_is_kept() {
+        let is_kept = |names: &[&str]| {
+            let message = message(Verdict::Run, names);
+            for _ in 0..2 {
+                answer::read(&message, Phase::Request).unwrap();
+            }
+            let is_it = |known: &Known| message.ends_with(&known.fields);
+            KNOWN.with_borrow(|entries| entries.iter().filter_map(|entry| entry.known.as_ref()).any(is_it))
+        };
+        assert!(is_kept(&["x-one"; MAX_CHANGES]));
+        assert!(!is_kept(&["x-two"; MAX_CHANGES + 1]));
+        let long = "x".repeat(MAX_BYTES / 2 - 16);
+        assert!(is_kept(&[&long, &long[1..]]));
+        assert!(!is_kept(&[&long, &long, "x-three", "x-four", "x-five"]));
     }
 
     #[test]
