@@ -55,6 +55,12 @@ struct Connection {
 /// Why there is no response, perhaps with the request.
 type Unsent = TrySendError<Request<RequestBody>>;
 
+/// A request that is being sent.
+struct Sent<F> {
+    response: F,
+    spare: Option<Spare>,
+}
+
 /// How busy a connection is.
 #[derive(Debug)]
 struct Streams {
@@ -108,9 +114,9 @@ impl Pool {
                 // Boxed: most requests find a connection, and all would have the room for making one.
                 None => Box::pin(self.connection(&busy, before.as_ref())).await?,
             };
-            let (sent, spare) = self.begin(&mut connection, outgoing, before.is_none())?;
+            let Sent { response, spare } = self.begin(&mut connection, outgoing, before.is_none())?;
             let stream = Stream::open(&connection.streams);
-            let mut error = match sent.await {
+            let mut error = match response.await {
                 Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
                 Err(error) => error,
             };
@@ -132,11 +138,11 @@ impl Pool {
         connection: &mut Connection,
         outgoing: &mut Outgoing,
         may_be_sent_again: bool,
-    ) -> Result<(impl Future<Output = Result<Response<Incoming>, Unsent>> + use<>, Option<Spare>), ErrorKind> {
+    ) -> Result<Sent<impl Future<Output = Result<Response<Incoming>, Unsent>> + use<>>, ErrorKind> {
         let mut request = outgoing.take().ok_or(ErrorKind::Reset)?;
         to_http2(&mut request, self.scheme())?;
         let spare = may_be_sent_again.then(|| Spare::of(&request));
-        Ok((connection.sender.try_send_request(request), spare))
+        Ok(Sent { response: connection.sender.try_send_request(request), spare })
     }
 
     fn scheme(&self) -> Scheme {
