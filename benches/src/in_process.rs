@@ -79,23 +79,22 @@ impl Drop for Served {
     }
 }
 
-/// The table of a filter that changes the headers of requests and responses.
+/// What stands in the table of a filter that changes the headers of requests and responses.
+pub const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
+config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
+config.response_headers = { set = { x-served-by = \"meshup\" } }";
+
+/// The table of a filter.
 #[must_use]
-pub fn header_filter(name: &str, module: &str) -> String {
-    format!(
-        "[filters.{name}]
-module = {module:?}
-config.request_headers = {{ set = {{ x-zone = \"eu-1\" }}, remove = [\"upgrade-insecure-requests\"] }}
-config.response_headers = {{ set = {{ x-served-by = \"meshup\" }} }}
-"
-    )
+pub fn filter(name: &str, table: &str) -> String {
+    format!("[filters.{name}]\n{table}\n")
 }
 
-/// A configuration of one worker whose one route has so many header filters of `module`.
+/// A configuration of one worker whose one route has so many filters, each with this in its table.
 #[must_use]
-pub fn configuration(origin: SocketAddr, filters: usize, module: &str) -> String {
+pub fn configuration(origin: SocketAddr, filters: usize, table: &str) -> String {
     let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
-    let tables: String = names.iter().map(|name| header_filter(name, module)).collect();
+    let tables: String = names.iter().map(|name| filter(name, table)).collect();
     format!(
         "workers = 1
 [admin]

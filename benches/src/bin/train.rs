@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
-    in_process::header_filter,
+    in_process::{HEADER_FILTER, filter},
     load::{Clients, Handshakes, Load, Pace, Tls},
     origin,
     peers::Protocol::{self, Http1, Http2},
@@ -133,7 +133,7 @@ fn configuration(addresses: &[SocketAddr], http1: SocketAddr, http2: SocketAddr)
              [[routes]]\nmatch = {{ listener = \"{name}\" }}\nfilters = {filters:?}\nupstream = \"{upstream}\"\n"
         )
     });
-    let filters = ["one", "two", "three"].map(|name| header_filter(name, "builtin:rewrite")).concat();
+    let filters = ["one", "two", "three"].map(|name| filter(name, HEADER_FILTER)).concat();
     format!(
         "workers = 1\nadmin.listen = \"127.0.0.1:0\"\n{}{filters}\
          [filters.telemetry]\nmodule = \"builtin:telemetry\"\n[filters.retry]\nmodule = \"builtin:retry\"\n\

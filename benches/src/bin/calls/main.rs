@@ -15,7 +15,7 @@ use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, SCENARIOS, Served, configuration},
+    in_process::{self, HEADER_FILTER, SCENARIOS, Served, configuration},
     load::{Clients, Load},
     origin,
     peers::{self, Filters, Peer, Protocol, Setup},
@@ -89,7 +89,7 @@ impl Run<'_> {
     fn meshup(&self, name: &str, filters: usize) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
-        std::fs::write(&file, configuration(self.origin, filters, "builtin:rewrite"))?;
+        std::fs::write(&file, configuration(self.origin, filters, HEADER_FILTER))?;
         let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
         let mut clients = self.clients(proxy.address)?;
         clients.run_in_rounds(WARM_UP)?;

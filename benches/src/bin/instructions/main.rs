@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, SCENARIOS, Served, configuration},
+    in_process::{self, HEADER_FILTER, SCENARIOS, Served, configuration},
     load::{Clients, Load},
     origin,
     peers::Protocol,
@@ -41,9 +41,9 @@ struct Arguments {
     /// Show where they go: so many functions.
     #[arg(long, default_value_t = 0)]
     functions: usize,
-    /// The header filters' module: `builtin:rewrite`, or the path of a .wasm that takes the same configuration or ignores it.
-    #[arg(long, default_value = "builtin:rewrite")]
-    module: String,
+    /// What stands in the table of each filter.
+    #[arg(long, value_name = "TOML", default_value = HEADER_FILTER)]
+    filter: String,
     /// Only this scenario.
     #[arg(long)]
     only: Option<String>,
@@ -78,7 +78,7 @@ fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let config = configuration(origin, filters, &arguments.module);
+        let config = configuration(origin, filters, &arguments.filter);
         let profile = count(&arguments, protocol, &config, folder)?;
         let requests = arguments.requests as u64;
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
