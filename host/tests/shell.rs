@@ -224,7 +224,8 @@ fn on_a_terminal(environment: &[(&str, &str)]) -> Option<String> {
     let folder = tempfile::tempdir().unwrap();
     let path = config(&folder);
     let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-    let command = format!("exec {} run --config {}", env!("CARGO_BIN_EXE_meshup"), path.display());
+    // A terminal forgets at control-C what nobody has read off it yet, unless it is asked not to.
+    let command = format!("stty noflsh; exec {} run --config {}", env!("CARGO_BIN_EXE_meshup"), path.display());
     let mut script = Command::new("script");
     script.args(["-qec", &command, "/dev/null"]).envs(environment.iter().copied()).env_remove("RUST_LOG");
     script.env("NOTIFY_SOCKET", folder.path().join("notify")).stdin(Stdio::piped()).stdout(Stdio::piped());
