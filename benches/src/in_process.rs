@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context, Result};
 use meshup::{App, Options, Source, wasm::Compiler};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::peers::{Setup, meshup_configuration};
 
 /// In the process: starts the proxy with the configuration in a file, filters compiled in process, and says where it
 /// listens.
@@ -84,34 +86,12 @@ pub const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
 config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
 config.response_headers = { set = { x-served-by = \"meshup\" } }";
 
-/// The table of a filter.
-#[must_use]
-pub fn filter(name: &str, table: &str) -> String {
-    format!("[filters.{name}]\n{table}\n")
-}
-
 /// A configuration of one worker whose one route has so many filters, each with this in its table.
 #[must_use]
 pub fn configuration(origin: SocketAddr, filters: usize, table: &str) -> String {
-    let names: Vec<String> = (1..=filters).map(|number| format!("f{number}")).collect();
-    let tables: String = names.iter().map(|name| filter(name, table)).collect();
-    format!(
-        "workers = 1
-[admin]
-listen = \"127.0.0.1:0\"
-[[listeners]]
-name = \"http\"
-listen = \"127.0.0.1:0\"
-{tables}
-[[routes]]
-name = \"all\"
-match = {{ path_prefix = \"/\" }}
-filters = {names:?}
-upstream = \"origin\"
-[upstreams.origin]
-endpoints = [\"{origin}\"]
-"
-    )
+    let setup = Setup::plain((Ipv4Addr::LOCALHOST, 0).into(), origin, Path::new(""));
+    let chain: Vec<_> = (1..=filters).map(|number| (format!("f{number}"), table.to_owned())).collect();
+    meshup_configuration(&setup, &chain)
 }
 
 /// What is counted, and the header filters of its route.

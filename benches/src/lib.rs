@@ -9,4 +9,5 @@ pub mod origin;
 pub mod peers;
 pub mod process;
 pub mod stats;
+pub mod turns;
 pub mod work;

@@ -12,6 +12,7 @@ mod http1;
 mod pace;
 
 use std::{
+    cell::RefCell,
     mem,
     net::SocketAddr,
     rc::Rc,
@@ -126,12 +127,12 @@ impl Clients {
     ///
     /// A request failed.
     pub fn run(&mut self, pace: Pace) -> Result<Outcome> {
-        let clients = mem::take(&mut self.active);
-        let before = self.connector.resumed();
-        let running = run(clients, &self.request, pace);
-        let (outcome, clients) = LocalSet::new().block_on(&self.runtime, running)?;
+        let (started, before) = (Instant::now(), self.connector.resumed());
+        let sending = send(mem::take(&mut self.active), &self.request, Slots::new(started, pace)?);
+        let (latency, clients) = LocalSet::new().block_on(&self.runtime, sending)?;
         self.active = clients;
-        Ok(Outcome { resumed: self.connector.resumed() - before, ..outcome })
+        ensure!(!latency.is_empty(), "no request was answered");
+        Ok(Outcome { latency, elapsed: started.elapsed(), resumed: self.connector.resumed() - before })
     }
 
     /// Sends so many requests in rounds, one by each client: between two rounds nothing is under way, so that the same
@@ -162,32 +163,32 @@ async fn clients(connector: &Connector, request: &Prepared, connections: usize, 
     Ok(clients)
 }
 
-async fn run(clients: Vec<Client>, request: &Rc<Prepared>, pace: Pace) -> Result<(Outcome, Vec<Client>)> {
-    let started = Instant::now();
-    let slots = Rc::new(Slots::new(started, pace)?);
-    let mut running = JoinSet::new();
+/// Has every client send; how long their requests took, and the clients again.
+async fn send(clients: Vec<Client>, request: &Rc<Prepared>, slots: Slots) -> Result<(Histogram<u64>, Vec<Client>)> {
+    let (slots, latency) = (Rc::new(slots), Rc::new(RefCell::new(histogram())));
+    let mut sending = JoinSet::new();
     for client in clients {
-        running.spawn_local(send_all(client, request.clone(), slots.clone()));
+        sending.spawn_local(send_all(client, request.clone(), slots.clone(), latency.clone()));
     }
-    let mut outcome = Outcome { latency: histogram(), elapsed: Duration::ZERO, resumed: 0 };
     let mut clients = Vec::new();
-    while let Some(ended) = running.join_next().await {
-        let (client, latency) = ended??;
-        outcome.latency.add(latency)?;
-        clients.push(client);
+    while let Some(ended) = sending.join_next().await {
+        clients.push(ended??);
     }
-    ensure!(!outcome.latency.is_empty(), "no request was answered");
-    Ok((Outcome { elapsed: started.elapsed(), ..outcome }, clients))
+    Ok((latency.replace(histogram()), clients))
 }
 
-/// One request after another, until the time is up.
-async fn send_all(mut client: Client, request: Rc<Prepared>, slots: Rc<Slots>) -> Result<(Client, Histogram<u64>)> {
-    let mut latency = histogram();
+/// One request after another, until none is due any more.
+async fn send_all(
+    mut client: Client,
+    request: Rc<Prepared>,
+    slots: Rc<Slots>,
+    latency: Rc<RefCell<Histogram<u64>>>,
+) -> Result<Client> {
     while let Some(due) = slots.next().await? {
         client.send(&request).await?;
-        latency.saturating_record(u64::try_from(due.elapsed().as_nanos())?);
+        latency.borrow_mut().saturating_record(u64::try_from(due.elapsed().as_nanos())?);
     }
-    Ok((client, latency))
+    Ok(client)
 }
 
 /// Of nanoseconds up to a minute, to three digits.

@@ -15,14 +15,17 @@ mod nginx;
 mod traefik;
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result};
+use rustls::pki_types::CertificateDer;
 
-use crate::process::Running;
+pub use self::meshup::configuration as meshup_configuration;
+use crate::{process::Running, work::NAME};
 
 /// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.
 const CONNECTIONS: usize = 9_000;
@@ -71,6 +74,22 @@ pub struct Identity {
     pub private_key: PathBuf,
 }
 
+impl Identity {
+    /// One for every name that clients here ask for, in `folder`; with the certificate, for them to trust.
+    ///
+    /// # Errors
+    ///
+    /// The files cannot be written.
+    pub fn self_signed(folder: &Path) -> Result<(Self, CertificateDer<'static>)> {
+        let names = [NAME, "localhost", "127.0.0.1"].map(str::to_owned);
+        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(names)?;
+        let identity = Self { certificate: folder.join("server.pem"), private_key: folder.join("server.key") };
+        fs::write(&identity.certificate, cert.pem())?;
+        fs::write(&identity.private_key, signing_key.serialize_pem())?;
+        Ok((identity, cert.into()))
+    }
+}
+
 /// What a proxy is to do.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -93,13 +112,19 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// To forward from HTTP/1.1 to HTTP/1.1, in clear text and by one thread.
+    pub fn plain(listen: SocketAddr, origin: SocketAddr, folder: &Path) -> Self {
+        let (down, up) = (Protocol::Http1, Protocol::Http1);
+        Self { listen, origin, down, up, tls: None, filters: Filters::None, workers: 1, folder: folder.into() }
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
         let file = self.file(name);
-        std::fs::write(&file, content).with_context(|| format!("{}", file.display()))?;
+        fs::write(&file, content).with_context(|| format!("{}", file.display()))?;
         Ok(file)
     }
 

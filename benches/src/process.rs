@@ -35,7 +35,8 @@ impl Running {
     pub fn start_on(address: SocketAddr, command: &Command, cores: &[usize]) -> Result<Self> {
         let said = tempfile::tempfile()?;
         let mut command = pinned(command, cores);
-        let child = command.stderr(said.try_clone()?).spawn().context("taskset")?;
+        command.stderr(said.try_clone()?);
+        let child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
         let mut running = Self { address, child, said };
         running.wait_until_it_accepts()?;
         Ok(running)
@@ -139,18 +140,16 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// `command`, confined to some cores, or to none in particular; `taskset` replaces itself by the program, so the process
-/// id is the program's.
+/// `command`, confined to some cores, if any are given; `taskset` replaces itself by the program, so the process id is the
+/// program's.
 pub fn pinned(command: &Command, cores: &[usize]) -> Command {
-    let mut pinned = Command::new("taskset");
-    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-    let all = "0-1023".to_owned();
-    pinned
-        .arg("-c")
-        .arg(if cores.is_empty() { all } else { cores.join(",") })
-        .arg(command.get_program())
-        .args(command.get_args());
-    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let program = command.get_program();
+    let mut pinned = Command::new(if cores.is_empty() { program } else { "taskset".as_ref() });
+    if !cores.is_empty() {
+        let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+        pinned.arg("-c").arg(cores.join(",")).arg(program);
+    }
+    pinned.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     pinned.stdin(Stdio::null()).stdout(Stdio::null());
     pinned
 }

@@ -17,12 +17,15 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{HEADER_FILTER, filter},
+    in_process::HEADER_FILTER,
     load::{Clients, Handshakes, Load, Pace, Tls},
     origin,
-    peers::Protocol::{self, Http1, Http2},
+    peers::{
+        Identity,
+        Protocol::{self, Http1, Http2},
+    },
     process::{Running, free_address},
-    work::{NAME, Work},
+    work::Work,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -113,16 +116,14 @@ type Started = (Running, Vec<SocketAddr>, CertificateDer<'static>);
 
 /// The proxy, its listeners' addresses, and the certificate that it shows.
 fn start(program: &Path, folder: &Path) -> Result<Started> {
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    fs::write(folder.join("server.pem"), cert.pem())?;
-    fs::write(folder.join("server.key"), signing_key.serialize_pem())?;
+    let (_, certificate) = Identity::self_signed(folder)?;
     let listeners = LISTENERS.iter().map(|_| free_address()).collect::<Result<Vec<_>>>()?;
     let file = folder.join("meshup.toml");
     fs::write(&file, configuration(&listeners, origin::start(Http1)?, origin::start(Http2)?))?;
     let mut command = Command::new(program);
     command.args(["run", "--config"]).arg(file);
     let last = *listeners.last().context("no listener")?;
-    Ok((Running::start_on(last, &command, &[])?, listeners, cert.der().clone()))
+    Ok((Running::start_on(last, &command, &[])?, listeners, certificate))
 }
 
 fn configuration(addresses: &[SocketAddr], http1: SocketAddr, http2: SocketAddr) -> String {
@@ -133,7 +134,7 @@ fn configuration(addresses: &[SocketAddr], http1: SocketAddr, http2: SocketAddr)
              [[routes]]\nmatch = {{ listener = \"{name}\" }}\nfilters = {filters:?}\nupstream = \"{upstream}\"\n"
         )
     });
-    let filters = ["one", "two", "three"].map(|name| filter(name, HEADER_FILTER)).concat();
+    let filters = ["one", "two", "three"].map(|name| format!("[filters.{name}]\n{HEADER_FILTER}\n")).concat();
     format!(
         "workers = 1\nadmin.listen = \"127.0.0.1:0\"\n{}{filters}\
          [filters.telemetry]\nmodule = \"builtin:telemetry\"\n[filters.retry]\nmodule = \"builtin:retry\"\n\

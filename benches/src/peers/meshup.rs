@@ -70,7 +70,9 @@ config.response_headers = { set = { x-served-by = \"meshup\" } }",
     ),
 ];
 
-fn configuration(setup: &Setup, chain: &[(String, String)]) -> String {
+/// Its file for this setup, with these filters: each one's name, and what stands in its table.
+#[must_use]
+pub fn configuration(setup: &Setup, chain: &[(String, String)]) -> String {
     let Setup { listen, origin, workers, .. } = setup;
     let filters: String = chain.iter().map(|(name, table)| format!("[filters.{name}]\n{table}\n")).collect();
     let names: Vec<&String> = chain.iter().map(|(name, _)| name).collect();

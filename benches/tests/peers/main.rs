@@ -9,10 +9,7 @@ mod client;
 mod expectations;
 mod origin;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use meshup_benches::{
@@ -91,22 +88,6 @@ fn attempt(peer: &Peer, way: Way, filters: Filters) -> Result<()> {
 }
 
 fn setup(way: Way, filters: Filters, origin: std::net::SocketAddr, folder: &Path) -> Result<Setup> {
-    Ok(Setup {
-        listen: free_address()?,
-        origin,
-        down: way.down,
-        up: way.up,
-        tls: if way.tls { Some(identity(folder)?) } else { None },
-        filters,
-        workers: 1,
-        folder: folder.into(),
-    })
-}
-
-fn identity(folder: &Path) -> Result<Identity> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".into()])?;
-    let identity = Identity { certificate: folder.join("certificate.pem"), private_key: folder.join("key.pem") };
-    fs::write(&identity.certificate, made.cert.pem())?;
-    fs::write(&identity.private_key, made.signing_key.serialize_pem())?;
-    Ok(identity)
+    let tls = if way.tls { Some(Identity::self_signed(folder)?.0) } else { None };
+    Ok(Setup { down: way.down, up: way.up, tls, filters, ..Setup::plain(free_address()?, origin, folder) })
 }

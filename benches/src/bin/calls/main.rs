@@ -18,7 +18,7 @@ use meshup_benches::{
     in_process::{self, HEADER_FILTER, SCENARIOS, Served, configuration},
     load::{Clients, Load},
     origin,
-    peers::{self, Filters, Peer, Protocol, Setup},
+    peers::{self, Peer, Protocol, Setup},
     process::free_address,
 };
 
@@ -112,16 +112,8 @@ impl Run<'_> {
 
     fn nginx(&self, nginx: &Peer) -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let setup = Setup {
-            listen: free_address()?,
-            origin: self.origin,
-            down: self.protocol,
-            up: Protocol::Http1,
-            tls: None,
-            filters: Filters::None,
-            workers: 1,
-            folder: folder.path().into(),
-        };
+        let plain = Setup::plain(free_address()?, self.origin, folder.path());
+        let setup = Setup { down: self.protocol, ..plain };
         let nginx = nginx.start(&setup, CORE)?.context("nginx cannot forward")?;
         let mut clients = self.clients(nginx.address)?;
         clients.run_in_rounds(WARM_UP)?;

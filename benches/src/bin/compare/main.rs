@@ -17,15 +17,15 @@ mod table;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use meshup_benches::{
     origin,
     peers::{self, Filters, Peer, Protocol},
     process::pin_self,
+    turns::{Turns, target_folder},
 };
 
 use crate::{
@@ -42,12 +42,8 @@ const LOAD_CORE: usize = 1;
 /// What a proxied request costs, side by side with other proxies.
 #[derive(Parser)]
 struct Arguments {
-    /// How often every proxy has its turn.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Seconds of load in one turn.
-    #[arg(long, default_value_t = 2)]
-    seconds: u64,
+    #[command(flatten)]
+    turns: Turns,
     /// So many connections of HTTP/1.1 that send requests, rather than what each scenario has.
     #[arg(long)]
     connections: Option<usize>,
@@ -57,9 +53,6 @@ struct Arguments {
     /// Only these proxies, by name.
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
-    /// The meshup to measure; by default the one beside this program.
-    #[arg(long)]
-    meshup: Option<PathBuf>,
     /// Where the table and the plot go; by default the folder `bench` of the target folder.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -84,19 +77,16 @@ fn main() -> Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("this program has no folder")?;
-    let meshup = arguments.meshup.clone().unwrap_or_else(|| folder.join("meshup"));
-    let target = folder.parent().context("this program is in no target folder")?;
+    let target = target_folder()?;
     let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
     fs::create_dir_all(&output)?;
-    let mut peers = peers::present(&meshup, target);
+    let mut peers = peers::present(&arguments.turns.meshup()?, &target);
     peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
     ensure!(!peers.is_empty(), "no proxy to measure");
     pin_self(LOAD_CORE)?;
-    let bench = Bench::new(Duration::from_secs(arguments.seconds), arguments.connections)?;
+    let bench = Bench::new(arguments.turns.duration(), arguments.connections)?;
     let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
-    let tables: Vec<Table> = scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.rounds)).collect();
+    let tables: Vec<Table> = scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.turns.rounds)).collect();
     report(&tables, &output)
 }
 

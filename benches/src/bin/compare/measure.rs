@@ -1,11 +1,6 @@
 //! One turn of one proxy: start it, warm it up, load it, and read what it used.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
 use meshup_benches::{
@@ -13,7 +8,6 @@ use meshup_benches::{
     origin::Origin,
     peers::{Filters, Identity, Peer, Protocol, Setup},
     process::{Running, free_address, this_program},
-    work::NAME,
 };
 use rustls::pki_types::CertificateDer;
 
@@ -38,17 +32,13 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn new(duration: Duration, connections: Option<usize>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-        let identity = Identity {
-            certificate: write(folder.path(), "server.pem", &cert.pem())?,
-            private_key: write(folder.path(), "server.key", &signing_key.serialize_pem())?,
-        };
+        let (identity, certificate) = Identity::self_signed(folder.path())?;
         let origin = |protocol: &str| Origin::start(this_program()?.args(["--origin", protocol]), LOAD_CORE);
         Ok(Self {
             http1: origin("http1")?,
             http2: origin("http2")?,
             identity,
-            certificate: cert.der().clone(),
+            certificate,
             duration,
             connections,
             _folder: folder,
@@ -66,14 +56,11 @@ impl Bench {
     pub(crate) fn measure(&self, peer: &Peer, scenario: &Scenario, filters: Filters) -> Result<Option<Sample>> {
         let folder = tempfile::tempdir()?;
         let setup = Setup {
-            listen: free_address()?,
-            origin: self.origin(scenario.up),
             down: scenario.down,
             up: scenario.up,
             tls: scenario.tls.map(|_| self.identity.clone()),
             filters,
-            workers: 1,
-            folder: folder.path().into(),
+            ..Setup::plain(free_address()?, self.origin(scenario.up), folder.path())
         };
         let Some(proxy) = peer.start(&setup, PROXY_CORE)? else { return Ok(None) };
         self.turn(&proxy, scenario).map(Some)
@@ -104,12 +91,6 @@ impl Bench {
         let direct = Clients::connect(load, self.origin(scenario.up))?.run(Pace::Rate(rate, DIRECT))?;
         Ok(percentile(outcome, 0.99).saturating_sub(percentile(&direct, 0.99)))
     }
-}
-
-fn write(folder: &Path, name: &str, content: &str) -> Result<PathBuf> {
-    let path = folder.join(name);
-    fs::write(&path, content)?;
-    Ok(path)
 }
 
 fn percentile(outcome: &Outcome, share: f64) -> Duration {

@@ -118,7 +118,7 @@ impl Table {
     fn cells(&self, row: &Row) -> Option<[String; 9]> {
         let (least, most) = row.range()?;
         let millis = |index: usize| row.median(|sample| sample.latency[index].as_secs_f64() * 1e3);
-        let added = row.median(|sample| sample.added.map_or(f64::NAN, |added| added.as_secs_f64() * 1e3))?;
+        let added = median(row.samples.iter().flatten().filter_map(|sample| Some(sample.added?.as_secs_f64() * 1e3)));
         Some([
             format!("{:.1}", row.micros()?),
             format!("{least:.1} .. {most:.1}"),
@@ -127,7 +127,7 @@ impl Table {
             format!("{:.2}", millis(0)?),
             format!("{:.2}", millis(1)?),
             format!("{:.2}", millis(2)?),
-            if added.is_nan() { "-".into() } else { format!("{added:.2}") },
+            added.map_or("-".into(), |added| format!("{added:.2}")),
             format!("{:.0}", row.median(|sample| sample.resident_bytes as f64)? / 1024.0 / 1024.0),
         ])
     }

@@ -104,7 +104,7 @@ impl Client {
 
 fn tls(proxy: &Proxy, kind: Kind) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    roots.add(proxy.certificate.der().clone())?;
+    roots.add(proxy.certificate.clone())?;
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let mut config = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
     if kind != Kind::TlsResumed {

@@ -5,14 +5,18 @@
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 use anyhow::Result;
-use meshup_benches::process::{Running, free_address};
+use meshup_benches::{
+    peers::Identity,
+    process::{Running, free_address},
+};
+use rustls::pki_types::CertificateDer;
 
 /// A running `meshup` with a listener in clear text and one with TLS.
 pub(crate) struct Proxy {
     pub(crate) clear: SocketAddr,
     pub(crate) tls: SocketAddr,
     /// What its TLS listener shows.
-    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) certificate: CertificateDer<'static>,
     running: Running,
     _folder: tempfile::TempDir,
 }
@@ -20,16 +24,14 @@ pub(crate) struct Proxy {
 impl Proxy {
     pub(crate) fn start(program: &Path, origin: SocketAddr) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".into()])?;
-        fs::write(folder.path().join("tls.crt"), cert.pem())?;
-        fs::write(folder.path().join("tls.key"), signing_key.serialize_pem())?;
+        let (_, certificate) = Identity::self_signed(folder.path())?;
         let (clear, tls) = (free_address()?, free_address()?);
         let file = folder.path().join("meshup.toml");
         fs::write(&file, configuration(clear, tls, origin))?;
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(&file);
         let running = Running::start_on(tls, &command, &[])?;
-        Ok(Self { clear, tls, certificate: cert, running, _folder: folder })
+        Ok(Self { clear, tls, certificate, running, _folder: folder })
     }
 
     pub(crate) fn resident_bytes(&self) -> Result<u64> {
@@ -50,7 +52,7 @@ fn configuration(clear: SocketAddr, tls: SocketAddr, origin: SocketAddr) -> Stri
         [[listeners]]
         name = "tls"
         listen = "{tls}"
-        tls = {{ certificate = "tls.crt", private_key = "tls.key" }}
+        tls = {{ certificate = "server.pem", private_key = "server.key" }}
         {limits}
         [[routes]]
         upstream = "origin"

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use meshup_benches::{
     load::{Clients, Pace},
@@ -28,6 +28,7 @@ use meshup_benches::{
     origin::{self, Origin},
     peers::Protocol,
     process::{Running, free_address, pin_self, this_program},
+    turns::{Turns, target_folder},
 };
 
 use crate::{
@@ -42,18 +43,11 @@ const LOAD_CORE: usize = 1;
 
 #[derive(Parser)]
 struct Arguments {
-    /// How often every point has its turn.
-    #[arg(long, default_value_t = 3)]
-    rounds: usize,
-    /// Seconds of load in one turn.
-    #[arg(long, default_value_t = 2)]
-    seconds: u64,
+    #[command(flatten)]
+    turns: Turns,
     /// Only these axes.
     #[arg(long, value_delimiter = ',', value_parser = Axis::ALL.map(Axis::name))]
     axes: Vec<String>,
-    /// The meshup to measure; by default the one beside this program.
-    #[arg(long)]
-    meshup: Option<PathBuf>,
     /// Be the origin, on so many addresses.
     #[arg(long, hide = true)]
     origin: Option<usize>,
@@ -68,19 +62,17 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("this program has no folder")?;
-    let target = folder.parent().context("this program is in no target folder")?;
+    let target = target_folder()?;
     let bench = Bench {
-        meshup: arguments.meshup.clone().unwrap_or_else(|| folder.join("meshup")),
-        module: modules::meshup_filter(target)?,
+        meshup: arguments.turns.meshup()?,
+        module: modules::meshup_filter(&target)?,
         origin: Origin::start(this_program()?.args(["--origin", "1000"]), LOAD_CORE)?,
-        duration: Duration::from_secs(arguments.seconds),
+        duration: arguments.turns.duration(),
     };
     pin_self(LOAD_CORE)?;
     let is_wanted = |axis: &Axis| arguments.axes.is_empty() || arguments.axes.iter().any(|name| name == axis.name());
     let axes = Axis::ALL.into_iter().filter(is_wanted);
-    let series = axes.map(|axis| bench.axis(axis, arguments.rounds)).collect::<Result<Vec<_>>>()?;
+    let series = axes.map(|axis| bench.axis(axis, arguments.turns.rounds)).collect::<Result<Vec<_>>>()?;
     report::write(&series, &target.join("bench"))
 }
 
