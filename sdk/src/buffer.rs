@@ -25,6 +25,12 @@ impl Buffer {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
+    /// How much it holds, if it is to serve again.
+    #[cfg(target_family = "wasm")]
+    pub(crate) fn reusable_capacity(&self) -> usize {
+        if self.0.capacity() > MAX_POOLED_CAPACITY { 0 } else { self.0.capacity() }
+    }
+
     /// The bytes, to append to.
     #[inline]
     pub(crate) fn writable(&mut self) -> &mut Vec<u8> {

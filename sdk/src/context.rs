@@ -10,7 +10,7 @@ use std::{
     mem,
 };
 
-use meshup_abi::{Event, Verdict, Writer, flag, tag};
+use meshup_abi::{Event, Verdict, flag, tag};
 
 use crate::{buffer::Buffer, summary::Summary, wire};
 
@@ -24,8 +24,8 @@ pub(crate) struct ExchangeState {
 }
 
 impl ExchangeState {
-    pub(crate) fn take_on_end(&mut self) -> Vec<OnEnd> {
-        mem::take(&mut self.on_end)
+    pub(crate) fn take_on_end(&mut self) -> impl Iterator<Item = OnEnd> {
+        self.on_end.drain(..)
     }
 
     pub(crate) fn reset(&mut self) {
@@ -99,12 +99,7 @@ pub(crate) fn answer(verdict: Verdict, flags: u32, write: impl FnOnce(&mut Vec<u
         let want_end = if context.exchange.borrow().on_end.is_empty() { 0 } else { flag::WANT_END };
         let mut answer = context.answer.borrow_mut();
         answer.clear();
-        // A vector takes every verdict.
-        let _ = Writer::new(&mut *answer).verdict(verdict);
-        let buffer = context.buffer.get();
-        if meshup_abi::unpack(buffer).1 > 0 {
-            wire::put_u64(&mut answer, tag::BUFFER, buffer);
-        }
+        wire::put_verdict(&mut answer, verdict, context.buffer.get());
         write(&mut answer);
         if flags | want_end != 0 {
             wire::put_u32(&mut answer, tag::FLAGS, flags | want_end);

@@ -56,7 +56,7 @@ pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
 #[must_use]
 pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
     let message = message(len);
-    offer_buffer();
+    offer_buffer(message.reusable_capacity());
     let Ok(event) = Event::try_from(event) else { return 0 };
     INSTANCE.with_borrow_mut(|instance| {
         let Some(instance) = instance else { panic!("an event came before a configuration was accepted") };
@@ -65,10 +65,12 @@ pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
     context::with_answer(packed)
 }
 
-/// Lets the host write the next message without asking, when there is a buffer at hand.
-fn offer_buffer() {
-    let inbox = Buffer::pooled();
-    context::offer_buffer(pack(inbox.as_ptr() as usize as u32, inbox.capacity() as u32));
+/// Lets the host write the next message without asking, if it takes no more than `capacity` or what there is at hand.
+fn offer_buffer(capacity: usize) {
+    let mut inbox = Buffer::pooled();
+    inbox.reserve(capacity);
+    let capacity = inbox.capacity() as u32;
+    context::offer_buffer(if capacity == 0 { 0 } else { pack(inbox.as_ptr() as usize as u32, capacity) });
     INBOX.set(inbox);
 }
 

@@ -17,7 +17,7 @@
 
 use std::time::Duration;
 
-use meshup_abi::{Outcome, tag};
+use meshup_abi::{Field, Outcome, tag};
 
 use crate::wire;
 
@@ -43,16 +43,32 @@ pub struct Summary {
 
 impl Summary {
     pub(crate) fn read(message: &[u8]) -> Self {
-        let bytes = |tag| wire::first(message, tag).and_then(|field| field.u64().ok()).unwrap_or_default();
-        let outcome = wire::first_u32(message, tag::OUTCOME).and_then(|code| Outcome::try_from(code).ok());
-        Self {
-            status: wire::first(message, tag::STATUS).and_then(|field| field.u16().ok()).unwrap_or_default(),
-            duration: wire::first_duration(message, tag::DURATION).unwrap_or_default(),
-            upstream_duration: wire::first_duration(message, tag::UPSTREAM_DURATION),
-            request_bytes: bytes(tag::REQUEST_BYTES),
-            response_bytes: bytes(tag::RESPONSE_BYTES),
-            grpc_status: wire::first_u32(message, tag::GRPC_STATUS),
-            outcome: outcome.unwrap_or(Outcome::Complete),
+        let mut summary = Self {
+            status: 0,
+            duration: Duration::ZERO,
+            upstream_duration: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            grpc_status: None,
+            outcome: Outcome::Complete,
+        };
+        for field in wire::fields(message) {
+            match field.tag {
+                tag::STATUS => summary.status = field.u16().unwrap_or_default(),
+                tag::DURATION => summary.duration = field.duration().unwrap_or_default(),
+                tag::UPSTREAM_DURATION => summary.upstream_duration = field.duration().ok(),
+                tag::REQUEST_BYTES => summary.request_bytes = field.u64().unwrap_or_default(),
+                tag::RESPONSE_BYTES => summary.response_bytes = field.u64().unwrap_or_default(),
+                tag::GRPC_STATUS => summary.grpc_status = field.u32().ok(),
+                tag::OUTCOME => summary.outcome = outcome(field),
+                _ => {}
+            }
         }
+        summary
     }
+}
+
+/// One of a later host is taken for the usual one.
+fn outcome(field: Field<'_>) -> Outcome {
+    field.u32().ok().and_then(|code| Outcome::try_from(code).ok()).unwrap_or(Outcome::Complete)
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use meshup_abi::{Field, Fields, Overflow, Writer, tag};
+use meshup_abi::{Field, Fields, Overflow, Verdict, Writer, tag};
 
 /// The fields of a message up to the first malformed one.
 #[inline]
@@ -34,6 +34,13 @@ pub(crate) fn first_duration(message: &[u8], tag: u16) -> Option<Duration> {
 /// The body content a message carries.
 pub(crate) fn data(message: &[u8]) -> &[u8] {
     first(message, tag::DATA).map_or(&[], |field| field.payload)
+}
+
+/// What opens an answer; `buffer` is 0 where there is none.
+#[inline]
+pub(crate) fn put_verdict(out: &mut Vec<u8>, verdict: Verdict, buffer: u64) {
+    let mut writer = Writer::new(out);
+    fits(if buffer == 0 { writer.verdict(verdict) } else { writer.verdict_and_buffer(verdict, buffer) });
 }
 
 #[inline]

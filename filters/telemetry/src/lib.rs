@@ -40,16 +40,18 @@ async fn telemetry(config: &Config, mut req: Request, next: Next) -> Response {
     // Before any change: the log tells what the client sent.
     let observed = Observed::begin(config, &req);
     let trace = config.sampler.as_ref().map(|sampler| trace_context::carry_on(&mut req, sampler));
-    let request_id = if config.request_id { set_request_id(&mut req) } else { None };
-    req.on_end(move |summary| observed.end(trace, summary));
-    match request_id {
-        Some(id) if config.response_header => {
-            let mut res = next.run(&req).await;
-            res.headers_mut().set(REQUEST_ID, id);
-            res
-        }
-        _ => next.pass(req),
+    if config.request_id {
+        exchange::with_attribute(Attribute::RequestId, |id| set_request_id(&mut req, id));
     }
+    req.on_end(move |summary| observed.end(trace, summary));
+    if !config.response_header {
+        return next.pass(req);
+    }
+    let mut res = next.run(&req).await;
+    if let Some(id) = exchange::request_id() {
+        res.headers_mut().set(REQUEST_ID, id);
+    }
+    res
 }
 
 /// What is remembered of an exchange until its end.
@@ -76,15 +78,12 @@ impl Observed {
     }
 }
 
-/// The exchange's request id: the client's where the host finds it valid, otherwise the host's own.
-fn set_request_id(req: &mut Request) -> Option<String> {
-    let id = exchange::request_id()?;
-    let mut headers = req.headers_mut();
-    let alone = headers.as_headers().get_all(REQUEST_ID).eq([id.as_bytes()]);
+/// Gives the upstream the exchange's request id: the client's where the host finds it valid, otherwise the host's own.
+fn set_request_id(req: &mut Request, id: &str) {
+    let alone = req.headers().get_all(REQUEST_ID).eq([id.as_bytes()]);
     if !alone {
-        headers.set(REQUEST_ID, &id);
+        req.headers_mut().set(REQUEST_ID, id);
     }
-    Some(id)
 }
 
 #[cfg(test)]

@@ -221,7 +221,7 @@ fn set(name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap, fields: &
     let at = fields.as_mut().map(|fields| fields.append(name, &value));
     let replaced = headers.insert(name, value).is_some();
     if let (true, Some(fields), Some(at)) = (replaced, fields, at) {
-        fields.replace_by(at);
+        fields.remove_before(at, name);
     }
 }
 

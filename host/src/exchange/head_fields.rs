@@ -64,27 +64,14 @@ impl HeadFields {
 
     /// Takes the headers of that name away.
     pub(super) fn remove(&mut self, name: &HeaderName) {
-        blank(&mut self.0, name.as_str().as_bytes());
+        Fields::blank_headers(&mut self.0, name.as_str());
     }
 
-    /// Takes the headers away that have the name of the one that stands at `at`, and stand before it.
-    pub(super) fn replace_by(&mut self, at: usize) {
-        let Some((before, new)) = self.0.split_at_mut_checked(at) else { return };
-        let new = Fields::new(new).next().and_then(|field| field.ok()?.pair().ok());
-        if let Some((name, _)) = new {
-            blank(before, name);
+    /// Takes the headers of that name away that stand before `at`.
+    pub(super) fn remove_before(&mut self, at: usize, name: &HeaderName) {
+        if let Some(before) = self.0.get_mut(..at) {
+            Fields::blank_headers(before, name.as_str());
         }
-    }
-}
-
-/// Blanks the headers of that name.
-fn blank(fields: &mut [u8], name: &[u8]) {
-    let mut at = 0;
-    while let Some((len, found)) = fields.get(at..).and_then(|rest| Fields::skip(rest, tag::HEADER, name)) {
-        if found {
-            Fields::blank(fields, at);
-        }
-        at += len;
     }
 }
 

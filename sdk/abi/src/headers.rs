@@ -40,6 +40,37 @@ pub const fn is_host_owned(name: &[u8]) -> bool {
     matches!(name, b"content-length" | b"host") || is_hop_by_hop(name)
 }
 
+/// Whether two names are the same but for the case of their letters.
+///
+/// ```
+/// use meshup_abi::headers::is_same_name;
+///
+/// assert!(is_same_name(b"X-Team-Name", b"x-team-name") && !is_same_name(b"x-team", b"x-tear"));
+/// ```
+#[must_use]
+pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
+    name.len() == other.len() && (is_same(name, other) || name.eq_ignore_ascii_case(other))
+}
+
+/// Most names are in lower case already: compared by their two ends, which may overlap, where a guest's `memcmp`
+/// compares each byte.
+#[inline]
+fn is_same(name: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(name: &[u8]) -> Option<([u8; N], [u8; N])> {
+        Some((*name.first_chunk()?, *name.last_chunk()?))
+    }
+    if name.len() > 16 {
+        return name == other;
+    }
+    match (ends::<8>(name), ends::<8>(other)) {
+        (Some(ends), Some(others)) => ends == others,
+        _ => match (ends::<4>(name), ends::<4>(other)) {
+            (Some(ends), Some(others)) => ends == others,
+            _ => name.iter().eq(other),
+        },
+    }
+}
+
 /// Whether `name` is a token, in upper or lower case.
 ///
 /// ```
@@ -75,4 +106,26 @@ const fn is_token(byte: u8) -> bool {
 #[must_use]
 pub fn is_value(value: &[u8]) -> bool {
     value.iter().all(|&byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_whatever_their_length_and_case() {
+        let name: Vec<u8> = (0..40).map(|at| b"content-security-x"[at % 18]).collect();
+        for len in 0..name.len() {
+            let name = &name[..len];
+            assert!(is_same_name(name, name) && is_same_name(&name.to_ascii_uppercase(), name));
+            for at in 0..len {
+                let mut other = name.to_vec();
+                other[at] = b'_';
+                assert!(!is_same_name(&other, name));
+            }
+        }
+        assert!(!is_same_name(b"accept", b"accept-encoding"));
+    }
 }

@@ -3,8 +3,12 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::headers;
+
 const FIELD_HEADER: usize = 6;
 const PAIR_HEADER: usize = 4;
+/// What opens an answer.
+const VERDICT: usize = 4;
 
 /// Something a message can be written to.
 pub trait Sink {
@@ -99,6 +103,21 @@ impl<'a, S: Sink> Writer<'a, S> {
     #[inline]
     pub fn verdict(&mut self, verdict: crate::Verdict) -> Result<(), Overflow> {
         self.sink.put([&verdict.code().to_le_bytes()])
+    }
+
+    /// The same, and behind it where the next message may be written, [packed](crate::pack).
+    ///
+    /// # Errors
+    /// [`Overflow`].
+    #[inline]
+    pub fn verdict_and_buffer(&mut self, verdict: crate::Verdict, buffer: u64) -> Result<(), Overflow> {
+        let mut opening = [0; VERDICT + FIELD_HEADER + size_of::<u64>()];
+        let (head, packed) = opening.split_at_mut(VERDICT + FIELD_HEADER);
+        let (code, head) = head.split_at_mut(VERDICT);
+        code.copy_from_slice(&verdict.code().to_le_bytes());
+        head.copy_from_slice(&field_header(crate::tag::BUFFER, packed.len())?);
+        packed.copy_from_slice(&buffer.to_le_bytes());
+        self.sink.put([&opening])
     }
 
     /// A field of raw bytes.
@@ -301,16 +320,14 @@ impl<'a> Fields<'a> {
         Self { rest: message, offset: 0 }
     }
 
-    /// Blanks the field that begins at byte `at` of `message`: readers pass over it, and nothing of what it said is left.
-    pub fn blank(message: &mut [u8], at: usize) {
-        let Some((head, rest)) = message.get_mut(at..).and_then(|field| field.split_first_chunk_mut::<FIELD_HEADER>())
-        else {
-            return;
-        };
-        let [tag0, tag1, length @ ..] = head;
-        [*tag0, *tag1] = crate::tag::NONE.to_le_bytes();
-        if let Some(payload) = rest.get_mut(..u32::from_le_bytes(*length) as usize) {
-            payload.fill(0);
+    /// Blanks the headers of that name: readers pass over them, and nothing of what they said is left.
+    pub fn blank_headers(message: &mut [u8], name: &str) {
+        let mut end = 0;
+        while let Some(rest) = message.get(end..) {
+            let mut fields = Fields { rest, offset: end };
+            let Some((start, _)) = fields.find_header(name) else { return };
+            end = fields.offset;
+            blank(message, start);
         }
     }
 
@@ -319,10 +336,10 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// [`Malformed`] when the message is shorter than a verdict or the verdict is unknown.
     pub fn of_answer(message: &'a [u8]) -> Result<(crate::Verdict, Self), Malformed> {
-        let (code, rest) = message.split_first_chunk::<4>().ok_or(Malformed::Truncated { offset: 0 })?;
+        let (code, rest) = message.split_first_chunk::<VERDICT>().ok_or(Malformed::Truncated { offset: 0 })?;
         let verdict = crate::Verdict::try_from(u32::from_le_bytes(*code))?;
         let offer = if Self::next_buffer(message).is_some() { FIELD_HEADER + size_of::<u64>() } else { 0 };
-        Ok((verdict, Self { rest: rest.get(offer..).unwrap_or_default(), offset: 4 + offer }))
+        Ok((verdict, Self { rest: rest.get(offer..).unwrap_or_default(), offset: VERDICT + offer }))
     }
 }
 
@@ -349,18 +366,33 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The length in bytes of the field at the start of `fields`, and whether it is a pair with that tag and name.
+    /// The value of the next header of that name, in any case, be it set or one of the message; what is malformed ends
+    /// the message.
     #[inline]
-    #[must_use]
-    pub fn skip(fields: &[u8], tag: u16, name: &[u8]) -> Option<(usize, bool)> {
-        let (head, rest) = fields.split_first_chunk::<FIELD_HEADER>()?;
-        let [tag_low, tag_high, a, b, c, d] = *head;
-        let len = FIELD_HEADER + u32::from_le_bytes([a, b, c, d]) as usize;
-        let has_name = |rest: &[u8]| {
-            let (name_len, rest) = rest.split_first_chunk().unwrap_or((&[0; PAIR_HEADER], &[]));
-            u32::from_le_bytes(*name_len) as usize == name.len() && rest.get(..name.len()) == Some(name)
-        };
-        Some((len, u16::from_le_bytes([tag_low, tag_high]) == tag && has_name(rest)))
+    pub fn next_header(&mut self, name: &str) -> Option<&'a [u8]> {
+        self.find_header(name).map(|(_, value)| value)
+    }
+
+    /// The same, and where the field begins.
+    #[inline]
+    fn find_header(&mut self, name: &str) -> Option<(usize, &'a [u8])> {
+        loop {
+            let skipped = until_name_of_length(self.rest, name.len());
+            let rest = self.rest.get(skipped..)?;
+            let (head, pair) = rest.split_first_chunk::<{ FIELD_HEADER + PAIR_HEADER }>()?;
+            let [tag_low, tag_high, a, b, c, d, ..] = *head;
+            let len = FIELD_HEADER.saturating_add(u32::from_le_bytes([a, b, c, d]) as usize);
+            self.rest = rest.get(len..)?;
+            let start = self.offset + skipped;
+            self.offset = start + len;
+            if matches!(u16::from_le_bytes([tag_low, tag_high]), crate::tag::HEADER | crate::tag::HEADER_SET)
+                && let Some(pair) = len.checked_sub(head.len()).and_then(|len| pair.get(..len))
+                && let Some((found, value)) = pair.split_at_checked(name.len())
+                && headers::is_same_name(found, name.as_bytes())
+            {
+                return Some((start, value));
+            }
+        }
     }
 
     /// The fields that are still to come.
@@ -374,7 +406,7 @@ impl<'a> Fields<'a> {
     #[inline]
     #[must_use]
     pub fn next_buffer(answer: &[u8]) -> Option<(u32, u32)> {
-        let (head, rest) = answer.get(4..)?.split_first_chunk::<FIELD_HEADER>()?;
+        let (head, rest) = answer.get(VERDICT..)?.split_first_chunk::<FIELD_HEADER>()?;
         let [tag_low, tag_high, 8, 0, 0, 0] = *head else { return None };
         let packed = u64::from_le_bytes(*rest.first_chunk()?);
         (u16::from_le_bytes([tag_low, tag_high]) == crate::tag::BUFFER).then_some(crate::unpack(packed))
@@ -383,5 +415,39 @@ impl<'a> Fields<'a> {
     fn truncated<T>(&mut self) -> Result<T, Malformed> {
         self.rest = &[];
         Err(Malformed::Truncated { offset: self.offset })
+    }
+}
+
+/// How many bytes of `fields` there are before one that may be a pair with a name of that length.
+// A function of its own, so that a guest keeps all of it in registers: this is where a look-up spends its time.
+#[inline(never)]
+fn until_name_of_length(fields: &[u8], name_len: usize) -> usize {
+    let mut rest = fields;
+    // Nothing shorter is a pair.
+    while let Some(head) = rest.first_chunk::<{ FIELD_HEADER + PAIR_HEADER }>() {
+        let [_, _, a, b, c, d, name @ ..] = *head;
+        if u32::from_le_bytes(name) as usize == name_len {
+            break;
+        }
+        let Some(behind) =
+            rest.get(FIELD_HEADER..).and_then(|rest| rest.get(u32::from_le_bytes([a, b, c, d]) as usize..))
+        else {
+            break;
+        };
+        rest = behind;
+    }
+    fields.len() - rest.len()
+}
+
+/// Blanks the field that begins at byte `at` of `message`.
+fn blank(message: &mut [u8], at: usize) {
+    let Some((head, rest)) = message.get_mut(at..).and_then(|field| field.split_first_chunk_mut::<FIELD_HEADER>())
+    else {
+        return;
+    };
+    let [tag_low, tag_high, length @ ..] = head;
+    [*tag_low, *tag_high] = crate::tag::NONE.to_le_bytes();
+    if let Some(payload) = rest.get_mut(..u32::from_le_bytes(*length) as usize) {
+        payload.fill(0);
     }
 }

@@ -95,6 +95,10 @@ fn read_all(message: &[u8], fields: Fields<'_>) {
         let _ = (field.text(), field.u16(), field.u32(), field.u64(), field.duration());
     }
     assert!(errors <= 1, "a reader yields one error at most");
+    let mut headers = Fields::new(message);
+    while let Some(value) = headers.next_header("a") {
+        assert!(inside(value, message));
+    }
 }
 
 proptest! {
@@ -108,6 +112,24 @@ proptest! {
             field.assert_read(read.next().unwrap().unwrap());
         }
         prop_assert!(read.next().is_none());
+    }
+
+    #[test]
+    fn headers_are_found_by_name_where_they_stand(
+        headers in proptest::collection::vec((0..3_u16, "[a-cA-C-]{0,2}", bytes()), 0..12),
+        name in "[a-c-]{0,2}",
+    ) {
+        let tags = [tag::HEADER, tag::HEADER_SET, tag::STATUS];
+        let fields: Vec<_> =
+            headers.iter().map(|(n, name, value)| Written::Pair(tags[usize::from(*n)], name.clone().into(), value.clone())).collect();
+        let message = message(&fields);
+        let mut rest = Fields::new(&message);
+        for (n, found, value) in &headers {
+            if *n < 2 && found.eq_ignore_ascii_case(&name) {
+                prop_assert_eq!(rest.next_header(&name), Some(&value[..]));
+            }
+        }
+        prop_assert_eq!(rest.next_header(&name), None);
     }
 
     #[test]
