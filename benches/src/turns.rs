@@ -12,10 +12,10 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct Turns {
     /// How often everyone has its turn.
-    #[arg(long, default_value_t = 3)]
-    pub rounds: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// Seconds of load in one turn.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// The meshup to measure; by default the one beside this program.
     #[arg(long)]
@@ -23,6 +23,11 @@ pub struct Turns {
 }
 
 impl Turns {
+    /// How often everyone has its turn; at least once.
+    pub fn rounds(&self) -> usize {
+        self.rounds.into()
+    }
+
     /// How long the load of one turn is.
     pub fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)

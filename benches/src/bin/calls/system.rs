@@ -7,14 +7,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{BufRead, BufReader},
+    fs::{self, File},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -40,14 +39,17 @@ fn attach(processes: &[u32], output: &Path) -> Result<Child> {
     let mut command = Command::new("strace");
     command.args(["-f", "-c", "-o"]).arg(output);
     command.args(processes.iter().flat_map(|process| ["-p".to_owned(), process.to_string()]));
-    let mut strace = command.stderr(Stdio::piped()).spawn().context("strace: apt-get install strace")?;
-    let mut line = String::new();
-    BufReader::new(strace.stderr.take().context("no output")?).read_line(&mut line)?;
-    ensure!(line.contains("attached"), "strace: {}", line.trim());
-    // It says so when it has the first thread.
+    // A file: strace writes a line for each process, and a pipe that nobody reads from any more would end it.
+    let said = output.with_extension("said");
+    let mut strace = command.stderr(File::create(&said)?).spawn().context("strace: apt-get install strace")?;
     let started = Instant::now();
     while !are_traced(processes)? {
-        ensure!(started.elapsed() < DEADLINE, "strace does not get hold of every thread");
+        let ended = strace.try_wait()?.is_some();
+        if ended || started.elapsed() > DEADLINE {
+            strace.kill()?;
+            strace.wait()?;
+            bail!("strace does not get hold of every thread: {}", fs::read_to_string(&said)?.trim());
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(strace)

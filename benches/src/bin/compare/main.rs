@@ -81,12 +81,16 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
     fs::create_dir_all(&output)?;
     let mut peers = peers::present(&arguments.turns.meshup()?, &target);
+    for name in &arguments.proxies {
+        ensure!(peers.iter().any(|peer| peer.name == name), "{name} is none of the proxies that are here");
+    }
     peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
     ensure!(!peers.is_empty(), "no proxy to measure");
     pin_self(LOAD_CORE)?;
     let bench = Bench::new(arguments.turns.duration(), arguments.connections)?;
     let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
-    let tables: Vec<Table> = scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.turns.rounds)).collect();
+    let tables: Vec<Table> =
+        scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.turns.rounds())).collect();
     report(&tables, &output)
 }
 

@@ -33,8 +33,8 @@ static ALLOCATOR: meshup::Allocator = meshup::Allocator;
 #[derive(Parser)]
 struct Arguments {
     /// Requests that are counted.
-    #[arg(long, default_value_t = 2_000)]
-    requests: usize,
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: u32,
     /// Requests at a time, on kept-alive connections or, with HTTP/2, streams of one.
     #[arg(long, default_value_t = 16)]
     connections: usize,
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
         let config = configuration(origin, filters, &arguments.filter);
         let profile = count(&arguments, protocol, &config, folder)?;
-        let requests = arguments.requests as u64;
+        let requests: u64 = arguments.requests.into();
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
         println!("{name:<20} {:>8} instructions/request", cost.total);
         if arguments.functions > 0 {
@@ -88,6 +88,7 @@ fn main() -> Result<()> {
         }
         costs.insert(name.to_owned(), cost);
     }
+    ensure!(!costs.is_empty(), "there is no scenario {:?}", arguments.only.unwrap_or_default());
     if let Some(file) = &arguments.write {
         gate::write(file, &costs)?;
     }
@@ -108,7 +109,7 @@ fn count(arguments: &Arguments, protocol: Protocol, config: &str, folder: &Path)
     let mut clients = Clients::connect(&Load::small(protocol, arguments.connections), proxy.address)?;
     clients.run_in_rounds(200)?;
     instrument(&proxy, "on")?;
-    clients.run_in_rounds(arguments.requests)?;
+    clients.run_in_rounds(arguments.requests as usize)?;
     instrument(&proxy, "off")?;
     proxy.end()?;
     Ok(output)

@@ -72,7 +72,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     pin_self(LOAD_CORE)?;
     let is_wanted = |axis: &Axis| arguments.axes.is_empty() || arguments.axes.iter().any(|name| name == axis.name());
     let axes = Axis::ALL.into_iter().filter(is_wanted);
-    let series = axes.map(|axis| bench.axis(axis, arguments.turns.rounds)).collect::<Result<Vec<_>>>()?;
+    let series = axes.map(|axis| bench.axis(axis, arguments.turns.rounds())).collect::<Result<Vec<_>>>()?;
     report::write(&series, &target.join("bench"))
 }
 
