@@ -2,17 +2,12 @@
 //!
 //! **Invariant:** work on data of any length looks at the CPU budget at least once per [`CHUNK`].
 
-use std::io;
-
 use aws_lc_rs::{
     digest, hmac,
     signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, VerificationAlgorithm},
 };
 use meshup_abi::{INVALID, Signature};
-use rustix::{
-    io::Errno,
-    rand::{GetRandomFlags, getrandom},
-};
+use rand::Rng;
 use wasmtime::{Caller, Trap};
 
 use super::{Guest, Region, Result, guest};
@@ -33,24 +28,17 @@ const ED25519_KEY_BYTES: usize = 32;
 pub(super) fn random(mut caller: Caller<'_, Guest>, out: u32, len: u32) -> Result<()> {
     let (memory, guest) = guest(&mut caller)?;
     for chunk in Region::new(out, len).of_mut(memory)?.chunks_mut(CHUNK) {
-        fill_random(chunk)?;
+        fill_random(chunk);
         look_at_budget(&mut guest.cpu, chunk)?;
     }
     Ok(())
 }
 
-/// Random bytes, cryptographically strong: the system's. The generator of aws-lc gathers its first seed, and now and then
-/// another, from the jitter of the processor. That takes tens of milliseconds, more than a call may take.
-pub(super) fn fill_random(bytes: &mut [u8]) -> Result<()> {
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match getrandom(rest, GetRandomFlags::empty()) {
-            Ok(written) => filled += written,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(io::Error::from(error).into()),
-        }
-    }
-    Ok(())
+/// Random bytes, cryptographically strong: of a generator of the thread's own, which the system seeds now and then, as most
+/// exchanges want 16 or 32 bytes and a system call for each would cost more. That of aws-lc gathers its seeds from the
+/// jitter of the processor, which takes tens of milliseconds: more than a call may take.
+pub(super) fn fill_random(bytes: &mut [u8]) {
+    rand::rng().fill_bytes(bytes);
 }
 
 pub(super) fn sha256(mut caller: Caller<'_, Guest>, data: u32, len: u32, out: u32) -> Result<()> {
@@ -254,7 +242,7 @@ mod tests {
     fn the_first_random_numbers_cost_no_more_than_others() {
         let began = thread_cpu_time().unwrap();
         let mut bytes = [0; 16];
-        fill_random(&mut bytes).unwrap();
+        fill_random(&mut bytes);
         let used = thread_cpu_time().unwrap() - began;
         assert!(used < Duration::from_millis(5) && bytes != [0; 16], "{used:?}");
     }
