@@ -35,6 +35,7 @@ mod wishes;
 #[cfg(feature = "bench")]
 pub(crate) use {answer::apply, head_fields::HeadFields};
 
+pub(crate) use chain::Exchange;
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
 pub(crate) use head::{Forwarded, size as head_size};
@@ -50,48 +51,21 @@ use crate::{
     server::Connection,
     worker::Route,
 };
-use chain::{Exchange, Slots};
+use chain::Slots;
 use head::Unacceptable;
-
-/// What became of a request so far.
-// Exchanges are what most requests become: a box would be one more block for each.
-#[allow(clippy::large_enum_variant, reason = "the small variant is rare")]
-pub(crate) enum Begun {
-    Exchange(Exchange),
-    /// It was refused.
-    Answered(Box<Response<ResponseBody>>),
-}
-
-impl Begun {
-    /// Walks the chain, where there is one to walk.
-    pub(crate) async fn walk(&mut self) {
-        if let Self::Exchange(exchange) = self {
-            exchange.walk().await;
-        }
-    }
-
-    /// The answer, which may be an error of the host's.
-    pub(crate) fn response(self) -> Response<ResponseBody> {
-        match self {
-            Self::Exchange(exchange) => exchange.respond(),
-            Self::Answered(response) => *response,
-        }
-    }
-}
 
 /// Begins the exchange of one request of a connection. Of an HTTP/2 request, `head_bytes` is the [`size`](head_size) of
 /// its head.
 ///
 /// Not async, so that the future which answers has no room for the request besides the exchange.
-pub(crate) fn begin(connection: &Connection, request: Request<Incoming>, head_bytes: usize) -> Begun {
-    accept(connection, request, head_bytes).unwrap_or_else(Begun::Answered)
-}
-
-fn accept(
+///
+/// # Errors
+/// The answer to a request that gets no exchange.
+pub(crate) fn begin(
     connection: &Connection,
     request: Request<Incoming>,
     head_bytes: usize,
-) -> Result<Begun, Box<Response<ResponseBody>>> {
+) -> Result<Exchange, Box<Response<ResponseBody>>> {
     let started = Instant::now();
     let (mut head, incoming) = request.into_parts();
     let protocol = head.version;
@@ -129,7 +103,7 @@ fn accept(
     });
     let exchange = Exchange::new(end, head, wishes, (connection, is_grpc));
     match body {
-        Ok(_) => Ok(Begun::Exchange(exchange)),
+        Ok(_) => Ok(exchange),
         Err(kind) => Err(Box::new(exchange.refuse(kind))),
     }
 }

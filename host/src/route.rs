@@ -69,8 +69,12 @@ impl Request<'_> {
 
 /// `prefix` matches whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(whole_segments(prefix)).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// A prefix as it is compared: without the slash at its end.
+fn whole_segments(prefix: &str) -> &str {
+    prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
 fn is_host(pattern: &HostMatch, host: &[u8]) -> bool {

@@ -8,10 +8,9 @@
 
 use std::{
     ops::ControlFlow,
-    pin::{Pin, pin},
+    pin::pin,
     rc::Rc,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -21,10 +20,10 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH},
     request,
 };
-use meshup_abi::{BodyError, ErrorKind, Event, Malformed, Outcome, Overflow};
+use meshup_abi::{BodyError, ErrorKind, Outcome};
 
 use super::{
-    ExchangeInfo, answer,
+    answer,
     answer::{
         Answer, Decision, FetchRequest, HeaderChanges, Phase, Refused, RequestChanges, ResponseChanges, RestOfRequest,
     },
@@ -34,108 +33,29 @@ use super::{
     wishes::Wishes,
 };
 use crate::{
-    body::{RequestSource, ResponseBody, ResponseSource},
-    coarse::{CoarseSleep, FAR},
+    body::{ResponseBody, ResponseSource},
     config::{OnError, Via},
     observe,
     server::Connection,
     upstream::Upstream,
-    wasm::{Fault, Ticket, WorkerFilter},
+    wasm::{Fault, WorkerFilter},
 };
 
 mod bounds;
+mod change;
 mod forward;
+mod limit;
 mod reply;
+mod slot;
 
+pub(super) use slot::Slots;
+
+use limit::{Expired, until};
 use reply::Reply;
+use slot::{Slot, State};
 
 /// Guest calls that one filter may need for one exchange.
 const MAX_CALLS: u32 = 10_000;
-
-/// What one filter is doing in an exchange.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing yet, or nothing any more.
-    #[default]
-    Idle,
-    /// It waits for the response of what is behind it.
-    Waiting,
-    /// It waits for a body, a fetch or the end of a sleep.
-    Busy,
-}
-
-/// One filter's part in an exchange.
-#[derive(Debug, Default)]
-struct Slot {
-    ticket: Option<Ticket>,
-    state: State,
-    phase: Option<Phase>,
-    want_end: bool,
-    /// To be done to the response of a request that it passed on.
-    on_response: Option<HeaderChanges>,
-    /// Of the present Run.
-    deadline: Option<Instant>,
-    calls: u32,
-}
-
-impl Slot {
-    fn is_pending(&self) -> bool {
-        self.state != State::Idle
-    }
-
-    /// Tells the filter that what it waits for will not come.
-    fn cancel(&mut self, info: &mut Option<Box<ExchangeInfo>>) {
-        if self.is_pending()
-            && let Some(ticket) = &self.ticket
-        {
-            self.state = State::Idle;
-            notify(ticket, Event::Cancelled, info, 0, |_| Ok(()));
-        }
-    }
-
-    /// The exchange is over for this filter.
-    fn finish(&mut self, summary: &Summary, info: &mut Option<Box<ExchangeInfo>>) {
-        self.cancel(info);
-        let Some(ticket) = self.ticket.take() else { return };
-        if self.want_end {
-            notify(&ticket, Event::End, info, event::SUMMARY_SIZE, |message| event::write_summary(message, summary));
-        }
-    }
-}
-
-/// Tells a filter something that has no answer. A fault then is the filter's own and was counted.
-fn notify(
-    ticket: &Ticket,
-    event: Event,
-    info: &mut Option<Box<ExchangeInfo>>,
-    size: usize,
-    write: impl FnOnce(&mut event::Message<'_, '_>) -> Result<(), Overflow>,
-) {
-    let _ = ticket.call(event, info, size, write, |_| Ok::<(), Malformed>(()));
-}
-
-/// The parts of all filters of a route, outermost first.
-#[derive(Debug)]
-pub(super) struct Slots(Vec<Slot>);
-
-impl Slots {
-    pub(super) fn new(filters: usize) -> Self {
-        let mut slots = Vec::with_capacity(filters);
-        slots.resize_with(filters, Slot::default);
-        Self(slots)
-    }
-
-    /// The exchange is over: every filter's part ends, outermost first.
-    pub(super) fn finish(&mut self, summary: &Summary, info: &mut Option<Box<ExchangeInfo>>) {
-        for slot in &mut self.0 {
-            slot.finish(summary, info);
-        }
-    }
-
-    fn any_waiting(&self) -> bool {
-        self.0.iter().any(|slot| slot.state == State::Waiting)
-    }
-}
 
 /// What happened that a filter is to be told.
 #[derive(Debug)]
@@ -160,17 +80,6 @@ enum Awaited {
     Body { of_request: bool, limit: usize },
     Fetch(Box<FetchRequest>),
     Sleep(Duration),
-}
-
-/// A time limit that came while something was waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expired {
-    /// The whole exchange's.
-    Exchange,
-    /// The deadline of a filter's Run.
-    Run(usize),
-    /// The upstream's response time-out.
-    Upstream,
 }
 
 /// Where the request goes.
@@ -241,7 +150,7 @@ impl Exchange {
     }
 
     /// Hands the response over, once the chain was walked.
-    pub(super) fn respond(mut self) -> Response<ResponseBody> {
+    pub(crate) fn respond(mut self) -> Response<ResponseBody> {
         if self.reply.head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.switch();
         }
@@ -292,7 +201,7 @@ impl Exchange {
     }
 
     /// Inward from the outermost filter to the upstream, outward to those who wait, inward again where one runs again.
-    pub(super) async fn walk(&mut self) {
+    pub(crate) async fn walk(&mut self) {
         let filters = self.end.route.clone();
         let filters = &filters.filters;
         let mut at = 0;
@@ -342,24 +251,6 @@ impl Exchange {
             }
         }
         None
-    }
-
-    /// A time limit came at filter `at` (or at the upstream): the response says so, and goes on from the returned place.
-    fn expire(&mut self, expired: Expired, at: usize) -> usize {
-        let (kind, from) = match expired {
-            Expired::Run(filter) => (ErrorKind::PerTryTimeout, filter + 1),
-            Expired::Upstream => (ErrorKind::Timeout, at),
-            Expired::Exchange => {
-                self.expired = true;
-                (ErrorKind::Timeout, at)
-            }
-        };
-        let Completion { slots, info, .. } = &mut *self.end;
-        for slot in slots.0.iter_mut().skip(from) {
-            slot.cancel(info);
-        }
-        self.reply = Reply::error(kind);
-        from
     }
 
     /// Lets filter `at` act on what happened, and on what comes of it, until it passes the exchange on.
@@ -527,93 +418,9 @@ impl Exchange {
         }
         self.reply = Reply::none();
     }
-
-    /// What filter `at` changes; `head_fields` are kept for the next filter alone.
-    fn change_request(&mut self, at: usize, changes: RequestChanges) {
-        if at + 1 == self.end.slots.0.len() {
-            self.head_fields = None;
-        }
-        changes.headers.apply(&mut self.head.headers, &mut self.head_fields);
-        if let Some(rest) = changes.rest {
-            self.change_rest(*rest);
-        }
-    }
-
-    fn change_rest(&mut self, rest: RestOfRequest) {
-        self.head_fields = None;
-        if let Some(method) = rest.method {
-            self.head.method = method;
-        }
-        if let Some(path) = rest.path {
-            self.head.uri = path.into();
-        }
-        if let Some(authority) = rest.authority {
-            self.head.headers.insert(http::header::HOST, authority);
-        }
-        if let Some(name) = rest.upstream {
-            self.target = self.end.generation.upstream(&name).map_or(Target::Missing, Target::Chosen);
-        }
-        if let Some(timeout) = rest.timeout {
-            self.deadline = Some(self.end.started + timeout);
-        }
-        if let Some(body) = rest.body {
-            self.head.headers.remove(CONTENT_LENGTH);
-            self.end.request = Some(RequestSource::replaced(body));
-        }
-    }
-
-    fn change_response(&mut self, at: usize, changes: ResponseChanges) {
-        let Reply { head, fields, source, .. } = &mut self.reply;
-        if let Some(status) = changes.status {
-            head.status = status;
-        }
-        if at == 0 {
-            *fields = None;
-        }
-        changes.headers.apply(&mut head.headers, fields);
-        if let Some(body) = changes.body {
-            head.headers.remove(CONTENT_LENGTH);
-            *fields = None;
-            *source = ResponseSource::Full(body);
-        }
-    }
-
-    /// Waits for `work`, but no longer than the exchange and the Runs around filter `at` may take.
-    async fn within<T>(&self, at: usize, work: Pin<&mut impl Future<Output = T>>) -> Result<T, Expired> {
-        if self.expired {
-            return Err(Expired::Exchange);
-        }
-        until(self.limit(at), Instant::now(), work).await
-    }
-
-    /// The earliest deadline around filter `at`.
-    fn limit(&self, at: usize) -> Option<(Instant, Expired)> {
-        let runs = self.end.slots.0.iter().take(at).enumerate();
-        let runs = runs.filter_map(|(filter, slot)| slot.deadline.map(|deadline| (deadline, Expired::Run(filter))));
-        let exchange = self.deadline.map(|deadline| (deadline, Expired::Exchange));
-        runs.chain(exchange).min_by_key(|(deadline, _)| *deadline)
-    }
 }
 
 /// Whether responses of this status end with their head (RFC 9110 sections 15.3.5 and 15.4.5).
 fn has_no_body(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// Waits for `work` until the limit comes; `now` may be a moment ago.
-async fn until<T>(
-    limit: Option<(Instant, Expired)>,
-    now: Instant,
-    mut work: Pin<&mut impl Future<Output = T>>,
-) -> Result<T, Expired> {
-    let Some((deadline, expired)) = limit else { return Ok(work.await) };
-    if deadline.saturating_duration_since(now) < FAR {
-        return tokio::time::timeout_at(deadline.into(), work).await.map_err(|_elapsed| expired);
-    }
-    let mut timer = pin!(CoarseSleep::until(deadline));
-    std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(Ok(done)),
-        Poll::Pending => timer.as_mut().poll(cx).map(|()| Err(expired)),
-    })
-    .await
 }

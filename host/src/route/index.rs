@@ -7,6 +7,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::whole_segments;
 use crate::config::{HostMatch, RouteMatch};
 
 /// The longest host that a configuration can have: a domain name.
@@ -84,7 +85,7 @@ impl Paths {
     fn insert(&mut self, route: &RouteMatch, position: usize) {
         let list = match (&route.path, &route.path_prefix) {
             (Some(path), _) => self.exact.entry(path.as_str().into()).or_default(),
-            (None, Some(prefix)) => self.prefix(prefix.strip_suffix('/').unwrap_or(prefix)),
+            (None, Some(prefix)) => self.prefix(whole_segments(prefix)),
             (None, None) => &mut self.any,
         };
         // A route that lists a host twice is met twice.

@@ -130,12 +130,13 @@ impl Connection {
         let asked = Asked { http1, held };
         let mut begun = kept.is_some().then(|| exchange::begin(&self, request, head_bytes));
         async move {
-            if let Some(begun) = &mut begun {
-                begun.walk().await;
+            if let Some(Ok(exchange)) = &mut begun {
+                exchange.walk().await;
             }
             drop(kept);
             match begun {
-                Some(begun) => Ok(self.answer(begun.response(), active, asked)),
+                Some(Ok(exchange)) => Ok(self.answer(exchange.respond(), active, asked)),
+                Some(Err(refused)) => Ok(self.answer(*refused, active, asked)),
                 None => Err(self.refuse_stream()),
             }
         }

@@ -38,9 +38,7 @@ const HELD: usize = 4096;
 pub(super) struct Guarded<S> {
     stream: S,
     beginning: Option<Box<Beginning>>,
-    guard: Option<Guard>,
-    /// Where there is no guard: those of an HTTP/2 client.
-    frames: Option<Box<Frames>>,
+    watch: Watch,
     /// The parser got [`ENDING`]; nothing follows.
     ended: bool,
     link: Rc<Link>,
@@ -52,24 +50,30 @@ pub(super) struct Guarded<S> {
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
+/// Who looks at what is read.
+#[derive(Debug)]
+enum Watch {
+    Http1(Guard),
+    Http2(Box<Frames>),
+}
+
 impl<S> Guarded<S> {
     /// That of an HTTP/1 client.
     pub(super) fn http1(stream: S, beginning: Beginning, link: Rc<Link>) -> Self {
-        Self { guard: Some(Guard::new()), ..Self::unwatched(stream, beginning, link) }
+        Self::new(stream, beginning, Watch::Http1(Guard::new()), link)
     }
 
     /// That of an HTTP/2 client, which may send so many frames without work.
     pub(super) fn http2(stream: S, beginning: Beginning, max_control_frames: u32, link: Rc<Link>) -> Self {
-        let frames = Some(Box::new(Frames::new(max_control_frames)));
-        Self { frames, ..Self::unwatched(stream, beginning, link) }
+        let frames = Box::new(Frames::new(max_control_frames));
+        Self::new(stream, beginning, Watch::Http2(frames), link)
     }
 
-    fn unwatched(stream: S, beginning: Beginning, link: Rc<Link>) -> Self {
+    fn new(stream: S, beginning: Beginning, watch: Watch, link: Rc<Link>) -> Self {
         Self {
             stream,
             beginning: Some(Box::new(beginning)),
-            frames: None,
-            guard: None,
+            watch,
             ended: false,
             link,
             held: Vec::new(),
@@ -83,24 +87,34 @@ impl<S> Guarded<S> {
         (self.stream, self.held)
     }
 
+    fn guard(&self) -> Option<&Guard> {
+        match &self.watch {
+            Watch::Http1(guard) => Some(guard),
+            Watch::Http2(_) => None,
+        }
+    }
+
     /// Whether the client may still be sending what nobody reads.
     pub(super) fn has_unread(&self) -> bool {
-        self.half_closed.is_none() && self.guard.as_ref().is_some_and(|guard| !guard.is_between_messages())
+        self.half_closed.is_none() && self.guard().is_some_and(|guard| !guard.is_between_messages())
     }
 
     /// Whether the guard refused a message.
     fn is_refused(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.refused().is_some())
+        self.guard().is_some_and(|guard| guard.refused().is_some())
     }
 
     /// The length of the request line that came last, or of what has come of it.
     pub(super) fn request_line(&self) -> usize {
-        self.guard.as_ref().map_or(0, Guard::request_line)
+        self.guard().map_or(0, Guard::request_line)
     }
 
     /// Whether what follows may not be handed on yet.
     fn is_held(&mut self) -> bool {
-        let Some(guard) = self.guard.as_mut().filter(|guard| guard.is_held()) else { return false };
+        let Watch::Http1(guard) = &mut self.watch else { return false };
+        if !guard.is_held() {
+            return false;
+        }
         if self.link.take_released() {
             guard.release();
             return false;
@@ -110,7 +124,7 @@ impl<S> Guarded<S> {
 
     /// Looks at the frames in what was read behind `before`; drops what is too much.
     fn inspect_frames(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
-        let Some(frames) = &mut self.frames else { return Ok(()) };
+        let Watch::Http2(frames) = &mut self.watch else { return Ok(()) };
         let allowed = frames.inspect(buf.filled().get(before..).unwrap_or_default())?;
         buf.set_filled(before + allowed);
         Ok(())
@@ -118,7 +132,7 @@ impl<S> Guarded<S> {
 
     /// Looks at what was read behind `before`; puts aside what has to wait.
     fn inspect(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        let Some(guard) = &mut self.guard else { return };
+        let Watch::Http1(guard) = &mut self.watch else { return };
         let Some(bytes) = buf.filled_mut().get_mut(before..) else { return };
         let allowed = guard.inspect(bytes);
         self.link.pace.head(guard.in_head());
@@ -187,7 +201,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     /// The client sends nothing more. While an exchange goes on it may still want its answer: the end is told once
     /// that is written, or when the client takes nothing of it for too long.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let between = self.guard.as_ref().is_some_and(Guard::is_between_messages);
+        let between = self.guard().is_some_and(Guard::is_between_messages);
         if !between || (self.link.exchanges.get() == 0 && !self.link.unflushed.get()) {
             return Poll::Ready(Ok(()));
         }
@@ -200,7 +214,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
     #[inline]
     fn note_progress(&mut self, written: &Poll<io::Result<usize>>, slices: &[io::IoSlice<'_>]) {
         let Poll::Ready(Ok(written)) = written else { return };
-        if let Some(frames) = &mut self.frames {
+        if let Watch::Http2(frames) = &mut self.watch {
             self.link.refused(frames.wrote(slices, *written));
         }
         if let Some(patience) = &mut self.half_closed {
@@ -218,7 +232,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        if let Some(frames) = self.frames.as_mut().filter(|frames| frames.is_spent()) {
+        if let Watch::Http2(frames) = &mut self.watch
+            && frames.is_spent()
+        {
             frames.put_block(buf);
             self.link.spent.set(true);
             return Poll::Ready(Ok(()));
@@ -268,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         if self.lingering.is_none() {
             let closed = Pin::new(&mut self.stream).poll_shutdown(cx);
             ready!(self.link.pace.wrote(closed))?;
-            if self.guard.is_some() {
+            if self.guard().is_some() {
                 return Poll::Ready(Ok(()));
             }
         }
