@@ -10,11 +10,11 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use meshup_benches::{
     in_process::HEADER_FILTER,
@@ -120,10 +120,21 @@ fn start(program: &Path, folder: &Path) -> Result<Started> {
     let listeners = LISTENERS.iter().map(|_| free_address()).collect::<Result<Vec<_>>>()?;
     let file = folder.join("meshup.toml");
     fs::write(&file, configuration(&listeners, origin::start(Http1)?, origin::start(Http2)?))?;
+    compile_filters(program, &file, folder)?;
     let mut command = Command::new(program);
     command.args(["run", "--config"]).arg(file);
     let last = *listeners.last().context("no listener")?;
     Ok((Running::start_on(last, &command, &[])?, listeners, certificate))
+}
+
+/// Has the filters compiled, which the proxy then finds done: that is work done once, and many functions.
+fn compile_filters(program: &Path, config: &Path, folder: &Path) -> Result<()> {
+    let recorded_in_vain = folder.join("check-%p.profraw");
+    let mut command = Command::new(program);
+    command.args(["check", "--config"]).arg(config).env("LLVM_PROFILE_FILE", recorded_in_vain);
+    let status = command.stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "meshup check: {status}");
+    Ok(())
 }
 
 fn configuration(addresses: &[SocketAddr], http1: SocketAddr, http2: SocketAddr) -> String {
