@@ -12,9 +12,11 @@ use std::{
 
 use anyhow::{Context, Result};
 use meshup::{App, Options, Source, wasm::Compiler};
-use rustix::process::{Pid, Signal, kill_process};
 
-use crate::peers::{Setup, meshup_configuration};
+use crate::{
+    peers::{Setup, meshup_configuration},
+    process::{spawn, terminate},
+};
 
 /// In the process: starts the proxy with the configuration in a file, filters compiled in process, and says where it
 /// listens.
@@ -40,7 +42,7 @@ impl Served {
     pub fn start(mut command: Command, config: &Path) -> Result<Self> {
         command.arg("--serve").arg(config).env("RUST_LOG", "off");
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
+        let mut child = spawn(&mut command, &[])?;
         let stdin = child.stdin.take().context("no input")?;
         let mut stdout = BufReader::new(child.stdout.take().context("no output")?);
         let mut line = String::new();
@@ -68,7 +70,7 @@ impl Served {
 
     /// Ends it in good order.
     pub fn end(&mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        terminate(&mut self.child)?;
         self.child.wait()?;
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::{peers::Protocol, process::pinned};
+use crate::{peers::Protocol, process::spawn};
 
 /// An origin in a process of its own.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ impl Origin {
     /// # Errors
     ///
     /// The program cannot be started or does not say where it listens.
-    pub fn start(command: &Command, core: usize) -> Result<Self> {
-        let mut child = pinned(command, &[core]).stdout(Stdio::piped()).spawn()?;
+    pub fn start(command: &mut Command, core: usize) -> Result<Self> {
+        let mut child = spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()), &[core])?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("no output")?).read_line(&mut line)?;
         let address = line.trim().parse().with_context(|| format!("the origin said {line:?}"))?;

@@ -160,8 +160,8 @@ impl Peer {
         if !self.can(setup) {
             return Ok(None);
         }
-        let command = (self.command)(self, setup).with_context(|| self.name)?;
-        let running = Running::start_on(setup.listen, &command, &[core]).with_context(|| self.name)?;
+        let mut command = (self.command)(self, setup).with_context(|| self.name)?;
+        let running = Running::start_on(setup.listen, &mut command, &[core]).with_context(|| self.name)?;
         if self.name == traefik::NAME {
             traefik::wait_until_ready(setup)?;
         }

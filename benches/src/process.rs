@@ -2,6 +2,9 @@
 //!
 //! **Invariant:** a process started here does not outlive its [`Running`].
 
+pub mod ending;
+mod family;
+
 use std::{
     fs::{self, File},
     io::{self, Seek},
@@ -14,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use rustix::{
     process::{Pid, Signal, kill_process},
-    thread::{CpuSet, sched_setaffinity},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,11 +35,9 @@ pub struct Running {
 
 impl Running {
     /// Starts `command`, which listens on `address`, and waits until it does.
-    pub fn start_on(address: SocketAddr, command: &Command, cores: &[usize]) -> Result<Self> {
+    pub fn start_on(address: SocketAddr, command: &mut Command, cores: &[usize]) -> Result<Self> {
         let said = tempfile::tempfile()?;
-        let mut command = pinned(command, cores);
-        command.stderr(said.try_clone()?);
-        let child = command.spawn().with_context(|| format!("{}", command.get_program().display()))?;
+        let child = spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.try_clone()?), cores)?;
         let mut running = Self { address, child, said };
         running.wait_until_it_accepts()?;
         Ok(running)
@@ -67,9 +68,7 @@ impl Running {
     ///
     /// `/proc` cannot be read.
     pub fn cpu_time(&self) -> Result<Duration> {
-        let stats = stats()?;
-        let family = descendants(self.child.id(), &stats);
-        let ticks: u64 = stats.iter().filter(|stat| family.contains(&stat.id)).map(|stat| stat.ticks).sum();
+        let ticks: u64 = family::of(self.child.id())?.iter().map(|stat| stat.ticks).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
@@ -79,7 +78,7 @@ impl Running {
     ///
     /// `/proc` cannot be read.
     pub fn family(&self) -> Result<Vec<u32>> {
-        Ok(descendants(self.child.id(), &stats()?))
+        Ok(family::of(self.child.id())?.iter().map(|stat| stat.id).collect())
     }
 
     /// Memory of the process and of all that it started and that still run; what several share counts once.
@@ -103,7 +102,7 @@ impl Running {
     ///
     /// It ended badly.
     pub fn end(mut self) -> Result<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        terminate(&mut self.child)?;
         let status = self.child.wait()?;
         ensure!(status.success(), "it ended with {status}: {}", self.said()?);
         Ok(())
@@ -111,7 +110,7 @@ impl Running {
 
     fn stop(&mut self) -> Result<()> {
         // SIGTERM, for a master process to end its workers; SIGKILL would leave them behind.
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        terminate(&mut self.child)?;
         let deadline = Instant::now() + STOP_DEADLINE;
         while self.child.try_wait()?.is_none() {
             if Instant::now() > deadline {
@@ -125,9 +124,18 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(ending::not_now());
         // An error here means that it is gone already.
         self.stop().ok();
     }
+}
+
+/// Asks it to end, unless it has ended: its id may be another's by now.
+pub(crate) fn terminate(child: &mut Child) -> Result<()> {
+    if child.try_wait()?.is_none() {
+        kill_process(Pid::from_child(child), Signal::TERM)?;
+    }
+    Ok(())
 }
 
 /// This program again.
@@ -140,71 +148,30 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// `command`, confined to some cores, if any are given; `taskset` replaces itself by the program, so the process id is the
-/// program's.
-pub fn pinned(command: &Command, cores: &[usize]) -> Command {
-    let program = command.get_program();
-    let mut pinned = Command::new(if cores.is_empty() { program } else { "taskset".as_ref() });
+/// Starts `command` on some cores, or where this thread may run if none are given.
+///
+/// # Errors
+///
+/// There is no such program or core.
+pub fn spawn(command: &mut Command, cores: &[usize]) -> Result<Child> {
+    let _turn = ending::not_now();
+    // A process begins where the thread that starts it may run.
+    let own = sched_getaffinity(None)?;
     if !cores.is_empty() {
-        let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
-        pinned.arg("-c").arg(cores.join(",")).arg(program);
+        pin_self(cores)?;
     }
-    pinned.args(command.get_args()).envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    pinned.stdin(Stdio::null()).stdout(Stdio::null());
-    pinned
+    let child = command.spawn();
+    sched_setaffinity(None, &own)?;
+    child.with_context(|| format!("{}", command.get_program().display()))
 }
 
-/// Confines this program to one core.
+/// Confines this thread, and those that it starts, to some cores.
 ///
 /// # Errors
 ///
 /// There is no such core.
-pub fn pin_self(core: usize) -> Result<()> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
-}
-
-/// A process and all that it started, and so on.
-fn descendants(ancestor: u32, stats: &[Stat]) -> Vec<u32> {
-    let mut family = vec![ancestor];
-    let mut next = 0;
-    while let Some(parent) = family.get(next).copied() {
-        family.extend(stats.iter().filter(|stat| stat.parent == parent).map(|stat| stat.id));
-        next += 1;
-    }
-    family
-}
-
-/// One line of `/proc/ID/stat`, proc_pid_stat(5).
-struct Stat {
-    id: u32,
-    parent: u32,
-    ticks: u64,
-}
-
-fn stats() -> Result<Vec<Stat>> {
-    let processes = fs::read_dir("/proc")?.flatten();
-    // A process may end between listing and reading.
-    Ok(processes.filter_map(|process| parse_stat(&fs::read_to_string(process.path().join("stat")).ok()?)).collect())
-}
-
-/// The second field, the name in parentheses, may hold anything; the fields behind it are counted from 3.
-fn parse_stat(line: &str) -> Option<Stat> {
-    let (id, _) = line.split_once(' ')?;
-    let (_, rest) = line.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-    Some(Stat { id: id.parse().ok()?, parent: field(4)?.try_into().ok()?, ticks: field(14)? + field(15)? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::parse_stat;
-
-    #[test]
-    fn stat_lines_are_read_past_odd_names() {
-        let stat = parse_stat("42 (a b) c) S 7 1 1 0 -1 0 0 0 0 0 1500 250 9 9 20 0").unwrap();
-        assert_eq!((stat.id, stat.parent, stat.ticks), (42, 7, 1750));
-    }
+pub fn pin_self(cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    sched_setaffinity(None, &set).with_context(|| format!("this machine has no cores {cores:?} for it to run on"))
 }

@@ -124,7 +124,7 @@ fn start(program: &Path, folder: &Path) -> Result<Started> {
     let mut command = Command::new(program);
     command.args(["run", "--config"]).arg(file);
     let last = *listeners.last().context("no listener")?;
-    Ok((Running::start_on(last, &command, &[])?, listeners, certificate))
+    Ok((Running::start_on(last, &mut command, &[])?, listeners, certificate))
 }
 
 /// Has the filters compiled, which the proxy then finds done: that is work done once, and many functions.

@@ -19,7 +19,7 @@ use meshup_benches::{
     load::{Clients, Load},
     origin,
     peers::{self, Peer, Protocol, Setup},
-    process::free_address,
+    process::{ending, free_address},
 };
 
 use crate::system::Calls;
@@ -56,6 +56,7 @@ fn main() -> Result<()> {
     if let Some(config) = arguments.serve {
         return serve(config);
     }
+    let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
     let nginx = peers::nginx();
     for (protocol, name) in PROTOCOLS {

@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use meshup_benches::process::spawn;
 use rustix::process::{Pid, Signal, kill_process};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ fn attach(processes: &[u32], output: &Path) -> Result<Child> {
     command.args(processes.iter().flat_map(|process| ["-p".to_owned(), process.to_string()]));
     // A file: strace writes a line for each process, and a pipe that nobody reads from any more would end it.
     let said = output.with_extension("said");
-    let mut strace = command.stderr(File::create(&said)?).spawn().context("strace: apt-get install strace")?;
+    let mut strace = spawn(command.stderr(File::create(&said)?), &[]).context("apt-get install strace")?;
     let started = Instant::now();
     while !are_traced(processes)? {
         let ended = strace.try_wait()?.is_some();

@@ -24,7 +24,7 @@ use clap::{Parser, ValueEnum};
 use meshup_benches::{
     origin,
     peers::{self, Filters, Peer, Protocol},
-    process::pin_self,
+    process::{ending, pin_self},
     turns::{Turns, target_folder},
 };
 
@@ -77,6 +77,7 @@ fn main() -> Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
+    let _files = ending::with_children()?;
     let target = target_folder()?;
     let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
     fs::create_dir_all(&output)?;
@@ -86,7 +87,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
     }
     peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
     ensure!(!peers.is_empty(), "no proxy to measure");
-    pin_self(LOAD_CORE)?;
+    pin_self(&[LOAD_CORE])?;
     let bench = Bench::new(arguments.turns.duration(), arguments.connections)?;
     let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
     let tables: Vec<Table> =

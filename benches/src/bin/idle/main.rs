@@ -13,7 +13,7 @@ use std::{path::PathBuf, thread, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
-use meshup_benches::{origin, peers::Protocol};
+use meshup_benches::{origin, peers::Protocol, process::ending};
 
 use crate::{
     client::{Client, Kind},
@@ -44,6 +44,7 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
     for kind in Kind::ALL {
         if arguments.only.as_deref().is_some_and(|only| !kind.name().contains(only)) {

@@ -30,7 +30,7 @@ impl Proxy {
         fs::write(&file, configuration(clear, tls, origin))?;
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(&file);
-        let running = Running::start_on(tls, &command, &[])?;
+        let running = Running::start_on(tls, &mut command, &[])?;
         Ok(Self { clear, tls, certificate, running, _folder: folder })
     }
 

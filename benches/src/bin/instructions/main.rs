@@ -21,6 +21,7 @@ use meshup_benches::{
     load::{Clients, Load},
     origin,
     peers::Protocol,
+    process::ending,
 };
 
 use crate::gate::{Cost, Costs};
@@ -69,6 +70,7 @@ fn main() -> Result<()> {
             std::thread::park();
         }
     }
+    let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
     let mut costs = Costs::new();
     let http1 = SCENARIOS.map(|(name, filters)| (name, filters, Protocol::Http1));

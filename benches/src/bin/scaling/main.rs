@@ -27,7 +27,7 @@ use meshup_benches::{
     modules,
     origin::{self, Origin},
     peers::Protocol,
-    process::{Running, free_address, pin_self, this_program},
+    process::{Running, ending, free_address, pin_self, this_program},
     turns::{Turns, target_folder},
 };
 
@@ -62,6 +62,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
+    let _files = ending::with_children()?;
     let target = target_folder()?;
     let bench = Bench {
         meshup: arguments.turns.meshup()?,
@@ -69,7 +70,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
         origin: Origin::start(this_program()?.args(["--origin", "1000"]), LOAD_CORE)?,
         duration: arguments.turns.duration(),
     };
-    pin_self(LOAD_CORE)?;
+    pin_self(&[LOAD_CORE])?;
     let is_wanted = |axis: &Axis| arguments.axes.is_empty() || arguments.axes.iter().any(|name| name == axis.name());
     let axes = Axis::ALL.into_iter().filter(is_wanted);
     let series = axes.map(|axis| bench.axis(axis, arguments.turns.rounds())).collect::<Result<Vec<_>>>()?;
@@ -116,8 +117,8 @@ impl Bench {
         let mut command = Command::new(&self.meshup);
         command.args(["run", "--config"]).arg(file).env("RUST_LOG", "warn");
         match point.workers() {
-            1 => Running::start_on(address, &command, &[PROXY_CORE]),
-            _ => Running::start_on(address, &command, &[PROXY_CORE, LOAD_CORE]),
+            1 => Running::start_on(address, &mut command, &[PROXY_CORE]),
+            _ => Running::start_on(address, &mut command, &[PROXY_CORE, LOAD_CORE]),
         }
     }
 }
