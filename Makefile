@@ -11,8 +11,10 @@ help:
 	@echo "make demo    the proxy with an origin and the bundled filters; prints requests to try"
 	@echo "make test    every test"
 	@echo "make release the optimised binary, target/release/meshup"
-	@echo "make bench   what a request costs, side by side with other proxies, at eleven kinds of work"
-	@echo "make scaling what it costs by the number of connections, routes, filters, endpoints, header fields, workers"
+	@echo "make bench   what a request costs, side by side with other proxies, at eleven kinds of work;"
+	@echo "             with settings: make bench ARGS=\"--rounds 5 --scenarios plain,filters\" (all: ARGS=--help)"
+	@echo "make scaling what it costs by the number of connections, routes, filters, endpoints, header fields, workers;"
+	@echo "             takes ARGS too, and so do idle, calls and instructions"
 	@echo "make idle    memory of idle connections"
 	@echo "make micro   micro-benchmarks of the parts of a request's path"
 	@echo "make calls   allocations and system calls per request"
@@ -46,13 +48,13 @@ release: wasm-target
 measure = $(CARGO) run --release --package meshup-benches --bin
 
 bench: release
-	$(measure) compare
+	$(measure) compare -- $(ARGS)
 
 scaling: release
-	$(measure) scaling
+	$(measure) scaling -- $(ARGS)
 
 idle: release
-	$(measure) idle
+	$(measure) idle -- $(ARGS)
 
 # The newest figures stand beside the last run's; words choose some: `make micro ONLY=routes`.
 micro: wasm-target
@@ -60,7 +62,7 @@ micro: wasm-target
 
 # Counted, not timed. System calls need strace.
 calls: wasm-target
-	$(measure) calls
+	$(measure) calls -- $(ARGS)
 
 # The profiles that `make release` and `make image` use.
 profile: wasm-target
@@ -70,7 +72,7 @@ profile: wasm-target
 # Counted, not timed: the figures hold on a busy machine. They need valgrind. They are those of a release build: a profile
 # that no longer fits the code shows here, as more instructions.
 instructions: wasm-target
-	$(measure) instructions -- --check benches/instructions.toml
+	$(measure) instructions -- --check benches/instructions.toml $(ARGS)
 
 instructions-commit: wasm-target
 	$(measure) instructions -- --write benches/instructions.toml

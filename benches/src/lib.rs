@@ -4,6 +4,7 @@
 
 pub mod in_process;
 pub mod load;
+pub mod machine;
 pub mod modules;
 pub mod origin;
 pub mod peers;

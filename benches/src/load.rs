@@ -110,6 +110,7 @@ impl Clients {
     ///
     /// A connection or its first request failed.
     pub fn connect(load: &Load, address: SocketAddr) -> Result<Self> {
+        ensure!(load.connections > 0 && load.streams > 0, "a load without connections");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connector = Connector::new(address, load)?;
         let request = Rc::new(Prepared::new(load));

@@ -18,7 +18,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result};
@@ -138,6 +138,8 @@ pub struct Peer {
     /// What tables call it; what it says in `x-served-by`.
     pub name: &'static str,
     program: PathBuf,
+    /// The argument that makes it say its version.
+    version: &'static str,
     /// The Wasm module beside those it brings itself.
     module: Option<PathBuf>,
     can: fn(&Setup) -> bool,
@@ -145,6 +147,15 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Its name, with its version if it says one.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let output = Command::new(&self.program).arg(self.version).stdin(Stdio::null()).output();
+        let said = output.map_or(Vec::new(), |output| [output.stdout, output.stderr].concat());
+        let version = version_in(&String::from_utf8_lossy(&said)).map(|version| format!(" {version}"));
+        format!("{}{}", self.name, version.unwrap_or_default())
+    }
+
     /// Whether it can do this work.
     pub fn can(&self, setup: &Setup) -> bool {
         let needs_module = match setup.filters {
@@ -160,8 +171,8 @@ impl Peer {
         if !self.can(setup) {
             return Ok(None);
         }
-        let mut command = (self.command)(self, setup).with_context(|| self.name)?;
-        let running = Running::start_on(setup.listen, &mut command, &[core]).with_context(|| self.name)?;
+        let mut command = (self.command)(self, setup)?;
+        let running = Running::start_on(setup.listen, &mut command, &[core])?;
         if self.name == traefik::NAME {
             traefik::wait_until_ready(setup)?;
         }
@@ -187,6 +198,12 @@ pub fn present(meshup: &Path, folder_for_builds: &Path) -> Vec<Peer> {
     peers.into_iter().flatten().collect()
 }
 
+/// The first digits with dots among them.
+fn version_in(text: &str) -> Option<&str> {
+    let numbers = text.split(|char: char| !char.is_ascii_digit() && char != '.').map(|number| number.trim_matches('.'));
+    numbers.into_iter().find(|number| number.contains('.'))
+}
+
 /// nginx alone, if it is here.
 pub fn nginx() -> Option<Peer> {
     nginx::present()
@@ -195,4 +212,22 @@ pub fn nginx() -> Option<Peer> {
 /// A module that was built, or none, and why not on stderr.
 fn told<T>(name: &str, built: Result<T>) -> Option<T> {
     built.inspect_err(|error| eprintln!("the filters of {name} are left out: {error:#}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in;
+
+    #[test]
+    fn versions_are_found_among_what_programs_say() {
+        for (said, version) in [
+            ("nginx version: nginx/1.22.1\n", Some("1.22.1")),
+            ("HAProxy version 2.6.12-1+deb12u4 2026/10/17", Some("2.6.12")),
+            ("envoy  version: 9e5580933739775e/1.40.0/Clean/RELEASE", Some("1.40.0")),
+            ("v2.11.7 h1:yj0Y4fY=", Some("2.11.7")),
+            ("nothing. At 5 o'clock", None),
+        ] {
+            assert_eq!(version_in(said), version, "{said}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ impl Running {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!("it ended at once, with {status}: {}", self.said()?);
+                bail!("it ended at once with {status}; it said: {}", self.said()?);
             }
             if Instant::now() > deadline {
                 bail!("it does not listen on {} after {START_DEADLINE:?}", self.address);
@@ -59,7 +59,8 @@ impl Running {
 
     fn said(&mut self) -> Result<String> {
         self.said.rewind()?;
-        Ok(io::read_to_string(&mut self.said)?)
+        let said = io::read_to_string(&mut self.said)?;
+        Ok(if said.is_empty() { "nothing".into() } else { said })
     }
 
     /// User and system time so far, of all threads and of all processes that it started and that still run.
@@ -104,7 +105,7 @@ impl Running {
     pub fn end(mut self) -> Result<()> {
         terminate(&mut self.child)?;
         let status = self.child.wait()?;
-        ensure!(status.success(), "it ended with {status}: {}", self.said()?);
+        ensure!(status.success(), "it ended with {status}; it said: {}", self.said()?);
         Ok(())
     }
 

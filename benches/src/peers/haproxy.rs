@@ -15,7 +15,7 @@ use super::{CONNECTIONS, Filters, Identity, Peer, Protocol, Setup, install};
 
 pub(super) fn present() -> Option<Peer> {
     let program = install::found("haproxy", "apt-get install haproxy")?;
-    Some(Peer { name: "haproxy", program, module: None, can, command })
+    Some(Peer { name: "haproxy", program, version: "-v", module: None, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

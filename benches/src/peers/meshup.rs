@@ -24,7 +24,7 @@ pub(super) fn present(program: &Path, folder_for_builds: &Path) -> Option<Peer> 
         return None;
     }
     let module = told(NAME, modules::meshup_filter(folder_for_builds));
-    Some(Peer { name: NAME, program: program.into(), module, can, command })
+    Some(Peer { name: NAME, program: program.into(), version: "--version", module, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

@@ -15,7 +15,7 @@ use super::{CONNECTIONS, Filters, Identity, Peer, Protocol, Setup, install};
 
 pub(super) fn present() -> Option<Peer> {
     let program = install::found("nginx", "apt-get install nginx")?;
-    Some(Peer { name: "nginx", program, module: None, can, command })
+    Some(Peer { name: "nginx", program, version: "-v", module: None, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

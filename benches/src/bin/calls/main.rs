@@ -115,7 +115,7 @@ impl Run<'_> {
         let folder = tempfile::tempdir()?;
         let plain = Setup::plain(free_address()?, self.origin, folder.path());
         let setup = Setup { down: self.protocol, ..plain };
-        let nginx = nginx.start(&setup, CORE)?.context("nginx cannot forward")?;
+        let nginx = nginx.start(&setup, CORE).context("nginx")?.context("nginx cannot forward")?;
         let mut clients = self.clients(nginx.address)?;
         clients.run_in_rounds(WARM_UP)?;
         let requests = self.arguments.requests;

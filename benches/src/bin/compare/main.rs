@@ -22,7 +22,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use meshup_benches::{
-    origin,
+    machine, origin,
     peers::{self, Filters, Peer, Protocol},
     process::{ending, pin_self},
     turns::{Turns, target_folder},
@@ -45,8 +45,8 @@ struct Arguments {
     #[command(flatten)]
     turns: Turns,
     /// So many connections of HTTP/1.1 that send requests, rather than what each scenario has.
-    #[arg(long)]
-    connections: Option<usize>,
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: Option<u16>,
     /// Only these scenarios, by name.
     #[arg(long, value_delimiter = ',', value_parser = SCENARIOS.map(|scenario| scenario.name))]
     scenarios: Vec<String>,
@@ -88,11 +88,27 @@ fn compare(arguments: &Arguments) -> Result<()> {
     peers.retain(|peer| arguments.proxies.is_empty() || arguments.proxies.iter().any(|name| name == peer.name));
     ensure!(!peers.is_empty(), "no proxy to measure");
     pin_self(&[LOAD_CORE])?;
-    let bench = Bench::new(arguments.turns.duration(), arguments.connections)?;
+    let bench = Bench::new(arguments.turns.duration(), arguments.connections.map(usize::from))?;
     let scenarios = SCENARIOS.iter().filter(|scenario| is_wanted(arguments, scenario));
     let tables: Vec<Table> =
         scenarios.map(|scenario| run(&bench, scenario, &peers, arguments.turns.rounds())).collect();
-    report(&tables, &output)
+    report(&tables, &notes(arguments, &peers), &output)?;
+    ensure_measured(&tables)
+}
+
+/// Where the figures come from.
+fn notes(arguments: &Arguments, peers: &[Peer]) -> [String; 2] {
+    let versions: Vec<String> = peers.iter().map(Peer::title).collect();
+    [format!("{}.", machine::here_and_now()), format!("{}; {}.", arguments.turns.description(), versions.join(", "))]
+}
+
+/// meshup is what it is all about: a run without it is none.
+fn ensure_measured(tables: &[Table]) -> Result<()> {
+    let rows = tables.iter().flat_map(|table| table.rows.iter().map(move |row| (table.title, row)));
+    let missing = rows.filter(|(_, row)| row.is_ours() && row.micros().is_none());
+    let missing: Vec<String> = missing.map(|(title, row)| format!("{} at \"{title}\"", row.name)).collect();
+    ensure!(missing.is_empty(), "not measured: {}", missing.join(", "));
+    Ok(())
 }
 
 fn is_wanted(arguments: &Arguments, scenario: &Scenario) -> bool {
@@ -112,7 +128,7 @@ fn run(bench: &Bench, scenario: &Scenario, peers: &[Peer], rounds: usize) -> Tab
                     Ok(None) => {}
                     Err(error) => {
                         eprintln!("{name}: {error:#}");
-                        table.fail(&name, format!("{error:#}"));
+                        table.fail(&name, &format!("{error:#}"));
                     }
                 }
             }
@@ -134,11 +150,19 @@ fn row_name(peer: &Peer, filters: Filters) -> String {
     }
 }
 
-fn report(tables: &[Table], output: &Path) -> Result<()> {
-    let text: String = tables.iter().map(Table::to_string).collect();
+/// What the reader of a table has to know.
+const LEGEND: &str =
+    "Medians over the rounds; `x nginx` is that of the rounds' own ratios. `p99 added` (ms) is the difference to the
+same requests without a proxy, right after and at the same rate; what filters add is a row's less that of the same proxy
+without filters.";
+
+fn report(tables: &[Table], notes: &[String], output: &Path) -> Result<()> {
+    let tables_as_text: String = tables.iter().map(Table::to_string).collect();
+    let text =
+        format!("# What a request costs, beside other proxies\n\n{}\n\n{LEGEND}\n{tables_as_text}", notes.join("\n"));
     let (table, plot) = (output.join("compare.md"), output.join("compare.svg"));
     fs::write(&table, text)?;
-    plot::write(tables, &plot)?;
+    plot::write(tables, notes, &plot)?;
     println!("{}\n{}", table.display(), plot.display());
     Ok(())
 }

@@ -8,15 +8,11 @@ use meshup_benches::{
     origin::Origin,
     peers::{Filters, Identity, Peer, Protocol, Setup},
     process::{Running, free_address, this_program},
+    turns::WARM_UP,
 };
 use rustls::pki_types::CertificateDer;
 
 use crate::{LOAD_CORE, PROXY_CORE, scenario::Scenario, table::Sample};
-
-/// Just-in-time compilers take their time.
-const WARM_UP: Duration = Duration::from_millis(1500);
-/// How long the clients of one run without a proxy are watched.
-const DIRECT: Duration = Duration::from_secs(1);
 
 /// What all turns share: the origins, the certificate, and how long a turn is.
 pub(crate) struct Bench {
@@ -69,28 +65,40 @@ impl Bench {
     fn turn(&self, proxy: &Running, scenario: &Scenario) -> Result<Sample> {
         let load = scenario.load(&self.certificate, self.connections);
         let mut clients = Clients::connect(&load, proxy.address)?;
-        let warm = clients.run(Pace::For(WARM_UP))?;
-        let half = warm.per_second() / 2.0;
-        let pace = if scenario.half_load { Pace::Rate(half, self.duration) } else { Pace::For(self.duration) };
+        clients.run(Pace::For(WARM_UP))?;
+        let pace = if scenario.half_load { self.half_load(&mut clients)? } else { Pace::For(self.duration) };
         let before = proxy.cpu_time()?;
         let outcome = clients.run(pace)?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);
         ensure_handshakes(scenario, &outcome)?;
-        let added = scenario.half_load.then(|| self.added(&load, scenario, half, &outcome)).transpose()?;
+        let added_millis =
+            scenario.half_load.then(|| self.added_millis(&load, scenario, pace, &outcome)).transpose()?;
         Ok(Sample {
             cpu_per_request: cpu.div_f64(outcome.requests() as f64),
             requests_per_second: outcome.per_second(),
             latency: [0.5, 0.99, 0.999].map(|share| percentile(&outcome, share)),
-            added,
+            added_millis,
             resident_bytes: proxy.resident_bytes()?,
         })
     }
 
-    /// By how much 99 % of the requests are later than without a proxy.
-    fn added(&self, load: &Load, scenario: &Scenario, rate: f64, outcome: &Outcome) -> Result<Duration> {
-        let direct = Clients::connect(load, self.origin(scenario.up))?.run(Pace::Rate(rate, DIRECT))?;
-        Ok(percentile(outcome, 0.99).saturating_sub(percentile(&direct, 0.99)))
+    /// Half of what it takes at most, which is measured first.
+    fn half_load(&self, clients: &mut Clients) -> Result<Pace> {
+        let saturated = clients.run(Pace::For(self.duration))?;
+        Ok(Pace::Rate(saturated.per_second() / 2.0, self.duration))
     }
+
+    /// By how much 99 % of the requests are later than without a proxy, at the same pace and right after. Where the machine
+    /// was disturbed in between, it may be less than nothing.
+    fn added_millis(&self, load: &Load, scenario: &Scenario, pace: Pace, outcome: &Outcome) -> Result<f64> {
+        let direct = Clients::connect(load, self.origin(scenario.up))?.run(pace)?;
+        Ok(millis(percentile(outcome, 0.99)) - millis(percentile(&direct, 0.99)))
+    }
+}
+
+/// The unit of tables.
+pub(crate) fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn percentile(outcome: &Outcome, share: f64) -> Duration {

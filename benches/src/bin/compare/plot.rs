@@ -21,15 +21,19 @@ const FONT: &str = "sans-serif";
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
-/// Writes all scenarios below each other.
-pub(crate) fn write(tables: &[Table], path: &Path) -> Result<()> {
+/// Writes all scenarios below each other, and below them the lines that say where they come from.
+pub(crate) fn write(tables: &[Table], notes: &[String], path: &Path) -> Result<()> {
     let all: u32 = tables.iter().map(height).sum();
-    let mut rest = SVGBackend::new(path, (WIDTH, all + ROW_HEIGHT)).into_drawing_area();
+    let below = ROW_HEIGHT * u32::try_from(notes.len() + 1)?;
+    let mut rest = SVGBackend::new(path, (WIDTH, all + below)).into_drawing_area();
     rest.fill(&WHITE)?;
     for table in tables {
         let (area, below) = rest.split_vertically(height(table));
         scenario(table, &area)?;
         rest = below;
+    }
+    for (line, top) in notes.iter().zip((ROW_HEIGHT / 2..).step_by(ROW_HEIGHT as usize)) {
+        rest.draw(&Text::new(line.as_str(), (10, i32::try_from(top)?), (FONT, 11)))?;
     }
     rest.present()?;
     Ok(())
@@ -44,21 +48,25 @@ fn scenario(table: &Table, area: &Area<'_>) -> Result<()> {
     area.draw(&Text::new(title, (10, 12), (FONT, 15).into_font().style(FontStyle::Bold)))?;
     let longest = table.rows.iter().filter_map(Row::micros).fold(0.0, f64::max);
     for (row, top) in table.rows.iter().zip((TITLE_HEIGHT..).step_by(ROW_HEIGHT as usize)) {
-        let Some(micros) = row.micros() else { continue };
-        bar(table, row, micros, micros / longest, i32::try_from(top)?, area)?;
+        let share = row.micros().map_or(0.0, |micros| micros / longest);
+        bar(row, share, &figures(table, row), i32::try_from(top)?, area)?;
     }
     Ok(())
 }
 
-fn bar(table: &Table, row: &Row, micros: f64, share: f64, top: i32, area: &Area<'_>) -> Result<()> {
+fn figures(table: &Table, row: &Row) -> String {
+    let ratio = table.ratio(row).map_or(String::new(), |ratio| format!("  ({ratio:.2} x nginx)"));
+    row.micros().map_or("failed".into(), |micros| format!("{micros:.1}{ratio}"))
+}
+
+fn bar(row: &Row, share: f64, figures: &str, top: i32, area: &Area<'_>) -> Result<()> {
     let (left, right) = BARS;
     let end = left + (f64::from(right - left) * share) as i32;
     let (middle, bottom) = (top + ROW_HEIGHT as i32 / 2, top + ROW_HEIGHT as i32 - 4);
-    let colour = if row.name.starts_with("meshup") { OURS } else { THEIRS };
+    let colour = if row.is_ours() { OURS } else { THEIRS };
     area.draw(&Rectangle::new([(left, top), (end, bottom)], colour.filled()))?;
     let text = |horizontal| (FONT, 13).into_font().color(&BLACK).pos(Pos::new(horizontal, VPos::Center));
     area.draw(&Text::new(row.name.clone(), (left - 8, middle), text(HPos::Right)))?;
-    let ratio = table.ratio(row).map_or(String::new(), |ratio| format!("  ({ratio:.2} x nginx)"));
-    area.draw(&Text::new(format!("{micros:.1}{ratio}"), (end + 6, middle), text(HPos::Left)))?;
+    area.draw(&Text::new(figures, (end + 6, middle), text(HPos::Left)))?;
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::{fmt, time::Duration};
 
 use meshup_benches::stats::median;
 
+use crate::measure::millis;
+
 /// What every other proxy is compared with.
 const REFERENCE: &str = "nginx";
 
@@ -16,8 +18,8 @@ pub(crate) struct Sample {
     pub(crate) requests_per_second: f64,
     /// The time that half, 99 % and 99.9 % of the requests took at most.
     pub(crate) latency: [Duration; 3],
-    /// By how much the 99 % are later than without a proxy, at the same rate.
-    pub(crate) added: Option<Duration>,
+    /// By how much the 99 % are later than without a proxy, at the same rate; less than 0 where they were earlier.
+    pub(crate) added_millis: Option<f64>,
     pub(crate) resident_bytes: u64,
 }
 
@@ -32,7 +34,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// One per round; `None` where the turn failed.
     samples: Vec<Option<Sample>>,
-    failure: Option<String>,
+    /// Why turns failed, each on one line.
+    failures: Vec<String>,
 }
 
 impl Table {
@@ -44,15 +47,15 @@ impl Table {
         self.row(name).samples.push(Some(sample));
     }
 
-    pub(crate) fn fail(&mut self, name: &str, why: String) {
+    pub(crate) fn fail(&mut self, name: &str, why: &str) {
         let row = self.row(name);
         row.samples.push(None);
-        row.failure = Some(why);
+        row.failures.push(on_one_line(why));
     }
 
     fn row(&mut self, name: &str) -> &mut Row {
         let position = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            self.rows.push(Row { name: name.into(), samples: Vec::new(), failure: None });
+            self.rows.push(Row { name: name.into(), samples: Vec::new(), failures: Vec::new() });
             self.rows.len() - 1
         });
         &mut self.rows[position]
@@ -70,6 +73,11 @@ impl Table {
 }
 
 impl Row {
+    /// Whether it is meshup's.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name.starts_with("meshup")
+    }
+
     /// CPU time per request, microseconds.
     pub(crate) fn micros(&self) -> Option<f64> {
         self.median(Sample::micros)
@@ -97,17 +105,30 @@ impl fmt::Display for Table {
         line(out, "", &HEAD.map(str::to_owned))?;
         line(out, &"-".repeat(NAME_WIDTH), &WIDTHS.map(|width| format!("{}:", "-".repeat(width - 1))))?;
         for row in &self.rows {
-            match self.cells(row) {
-                Some(cells) => line(out, &row.name, &cells)?,
-                None => {
-                    let why = row.failure.as_deref().unwrap_or("no rounds");
-                    writeln!(out, "| {:<NAME_WIDTH$} | failed: {why} |", row.name)?;
-                }
-            }
+            let failed = || HEAD.map(|column| if column == HEAD[0] { "failed".into() } else { "-".into() });
+            line(out, &row.name, &self.cells(row).unwrap_or_else(failed))?;
         }
-        Ok(())
+        self.rows.iter().try_for_each(|row| failures(out, row))
     }
 }
+
+/// How many turns failed, and why the first of them.
+fn failures(out: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
+    let Some(first) = row.failures.first() else { return Ok(()) };
+    writeln!(out, "\n{}: {} of {} rounds failed: {first}", row.name, row.failures.len(), row.samples.len())
+}
+
+/// What a program said may have many lines, and be long.
+fn on_one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST_FAILURE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Characters.
+const LONGEST_FAILURE: usize = 200;
 
 const NAME_WIDTH: usize = 26;
 const HEAD: [&str; 9] =
@@ -117,8 +138,8 @@ const WIDTHS: [usize; 9] = [8, 18, 8, 10, 8, 8, 8, 9, 5];
 impl Table {
     fn cells(&self, row: &Row) -> Option<[String; 9]> {
         let (least, most) = row.range()?;
-        let millis = |index: usize| row.median(|sample| sample.latency[index].as_secs_f64() * 1e3);
-        let added = median(row.samples.iter().flatten().filter_map(|sample| Some(sample.added?.as_secs_f64() * 1e3)));
+        let millis = |index: usize| row.median(|sample| millis(sample.latency[index]));
+        let added = median(row.samples.iter().flatten().filter_map(|sample| sample.added_millis));
         Some([
             format!("{:.1}", row.micros()?),
             format!("{least:.1} .. {most:.1}"),
@@ -127,7 +148,7 @@ impl Table {
             format!("{:.2}", millis(0)?),
             format!("{:.2}", millis(1)?),
             format!("{:.2}", millis(2)?),
-            added.map_or("-".into(), |added| format!("{added:.2}")),
+            added.map_or("-".into(), |added| format!("{added:+.2}")),
             format!("{:.0}", row.median(|sample| sample.resident_bytes as f64)? / 1024.0 / 1024.0),
         ])
     }
@@ -151,7 +172,7 @@ mod tests {
             cpu_per_request: Duration::from_micros(micros),
             requests_per_second: 1.0,
             latency: [Duration::ZERO; 3],
-            added: None,
+            added_millis: None,
             resident_bytes: 0,
         }
     }
@@ -167,9 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_fails_says_why() {
+    fn a_turn_that_fails_says_why_below_the_table() {
         let mut table = Table::new("a title");
-        table.fail("nginx", "it ended at once".into());
-        assert!(table.to_string().contains("failed: it ended at once"), "{table}");
+        table.add("nginx", sample(10));
+        table.fail("nginx", "it ended at once:\n  no such user\n");
+        let text = table.to_string();
+        assert!(text.ends_with("|\n\nnginx: 1 of 2 rounds failed: it ended at once: no such user\n"), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_that_never_served_has_a_whole_row() {
+        let mut table = Table::new("a title");
+        table.fail("nginx", &"x".repeat(1000));
+        let columns =
+            table.to_string().lines().filter(|line| line.starts_with('|')).map(|line| line.matches('|').count());
+        assert_eq!(columns.collect::<Vec<_>>(), [11, 11, 11], "{table}");
+        assert!(table.to_string().lines().all(|line| line.len() < 300), "{table}");
     }
 }

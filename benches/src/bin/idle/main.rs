@@ -21,13 +21,13 @@ use crate::{
 };
 
 /// Connections that are opened and closed first, so that pools and allocator are in use.
-const WARM_UP: usize = 200;
+const WARM_UP: u32 = 200;
 
 #[derive(Parser)]
 struct Arguments {
     /// How many connections; the proxy takes half as many as it may have file descriptors.
-    #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000])]
-    connections: Vec<usize>,
+    #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], value_parser = clap::value_parser!(u32).range(1..))]
+    connections: Vec<u32>,
     /// How long they are idle before the memory is read, and how long it is after they closed, seconds.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
@@ -57,7 +57,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &Arguments, proxy: &Proxy, kind: Kind, count: usize) -> Result<()> {
+fn measure(arguments: &Arguments, proxy: &Proxy, kind: Kind, count: u32) -> Result<()> {
     let client = Client::new(proxy, kind)?;
     let open = |count| (0..count).map(|_| client.open()).collect::<Result<Vec<_>>>();
     let pause = || thread::sleep(Duration::from_secs(arguments.seconds));

@@ -24,11 +24,11 @@ use anyhow::Result;
 use clap::Parser;
 use meshup_benches::{
     load::{Clients, Pace},
-    modules,
+    machine, modules,
     origin::{self, Origin},
     peers::Protocol,
     process::{Running, ending, free_address, pin_self, this_program},
-    turns::{Turns, target_folder},
+    turns::{Turns, WARM_UP, target_folder},
 };
 
 use crate::{
@@ -74,7 +74,8 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let is_wanted = |axis: &Axis| arguments.axes.is_empty() || arguments.axes.iter().any(|name| name == axis.name());
     let axes = Axis::ALL.into_iter().filter(is_wanted);
     let series = axes.map(|axis| bench.axis(axis, arguments.turns.rounds())).collect::<Result<Vec<_>>>()?;
-    report::write(&series, &target.join("bench"))
+    let note = format!("{}; {}.", machine::here_and_now(), arguments.turns.description());
+    report::write(&series, &note, &target.join("bench"))
 }
 
 /// What all turns share.
@@ -102,7 +103,7 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         let proxy = self.start(point, folder.path())?;
         let mut clients = Clients::connect(&point.load(), proxy.address)?;
-        clients.run(Pace::For(Duration::from_secs(1)))?;
+        clients.run(Pace::For(WARM_UP))?;
         let before = proxy.cpu_time()?;
         let outcome = clients.run(Pace::For(self.duration))?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);

@@ -12,6 +12,7 @@ use crate::point::Axis;
 
 const WIDTH: u32 = 880;
 const HEIGHT: u32 = 230;
+const NOTE_HEIGHT: u32 = 24;
 const COLUMNS: usize = 2;
 const LINE: RGBColor = RGBColor(0xd9, 0x5f, 0x02);
 
@@ -76,21 +77,24 @@ impl fmt::Display for Series {
     }
 }
 
-/// Writes the tables and the plot into a folder.
-pub(crate) fn write(series: &[Series], folder: &Path) -> Result<()> {
+/// Writes the tables and the plot into a folder, with a note that says where they come from.
+pub(crate) fn write(series: &[Series], note: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let (table, plot) = (folder.join("scaling.md"), folder.join("scaling.svg"));
-    fs::write(&table, series.iter().map(Series::to_string).collect::<String>())?;
-    draw(series, &plot)?;
+    fs::write(&table, format!("{note}\n{}", series.iter().map(Series::to_string).collect::<String>()))?;
+    draw(series, note, &plot)?;
     println!("{}\n{}", table.display(), plot.display());
     Ok(())
 }
 
-fn draw(series: &[Series], path: &Path) -> Result<()> {
+fn draw(series: &[Series], note: &str, path: &Path) -> Result<()> {
     let rows = series.len().div_ceil(COLUMNS);
-    let whole = SVGBackend::new(path, (WIDTH, HEIGHT * u32::try_from(rows)?)).into_drawing_area();
+    let height = HEIGHT * u32::try_from(rows)?;
+    let whole = SVGBackend::new(path, (WIDTH, height + NOTE_HEIGHT)).into_drawing_area();
     whole.fill(&WHITE)?;
-    for (series, area) in series.iter().zip(whole.split_evenly((rows, COLUMNS))) {
+    let (charts, below) = whole.split_vertically(height);
+    below.draw(&Text::new(note, (12, 4), ("sans-serif", 11)))?;
+    for (series, area) in series.iter().zip(charts.split_evenly((rows, COLUMNS))) {
         draw_one(series, &area)?;
     }
     whole.present()?;
