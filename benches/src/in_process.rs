@@ -88,12 +88,17 @@ pub const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
 config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
 config.response_headers = { set = { x-served-by = \"meshup\" } }";
 
-/// A configuration of one worker whose one route has so many filters, each with this in its table.
+/// A configuration of one worker whose one route has these filters: each one's name, and what stands in its table.
 #[must_use]
-pub fn configuration(origin: SocketAddr, filters: usize, table: &str) -> String {
+pub fn configuration(origin: SocketAddr, chain: &[(String, String)]) -> String {
     let setup = Setup::plain((Ipv4Addr::LOCALHOST, 0).into(), origin, Path::new(""));
-    let chain: Vec<_> = (1..=filters).map(|number| (format!("f{number}"), table.to_owned())).collect();
-    meshup_configuration(&setup, &chain)
+    meshup_configuration(&setup, chain)
+}
+
+/// So many filters, each with this in its table.
+#[must_use]
+pub fn alike(filters: usize, table: &str) -> Vec<(String, String)> {
+    (1..=filters).map(|number| (format!("f{number}"), table.to_owned())).collect()
 }
 
 /// What is counted, and the header filters of its route.

@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 
-pub use self::meshup::configuration as meshup_configuration;
+pub use self::meshup::{THREE as MESHUP_THREE, configuration as meshup_configuration};
 use crate::{process::Running, work::NAME};
 
 /// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.

@@ -53,7 +53,8 @@ fn chain(peer: &Peer, filters: Filters) -> Result<Vec<(String, String)>> {
     }
 }
 
-const THREE: [(&str, &str); 3] = [
+/// The three filters, outermost first: each one's name, and what stands in its table.
+pub const THREE: [(&str, &str); 3] = [
     ("telemetry", "module = \"builtin:telemetry\""),
     (
         "check",

@@ -15,10 +15,10 @@ use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, HEADER_FILTER, SCENARIOS, Served, configuration},
+    in_process::{self, HEADER_FILTER, SCENARIOS, Served, alike, configuration},
     load::{Clients, Load},
     origin,
-    peers::{self, Peer, Protocol, Setup},
+    peers::{self, MESHUP_THREE, Peer, Protocol, Setup},
     process::{ending, free_address},
 };
 
@@ -63,15 +63,22 @@ fn main() -> Result<()> {
         for at_a_time in AT_A_TIME {
             println!("{name}, {at_a_time} at a time");
             let run = Run { arguments: &arguments, origin, protocol, at_a_time };
-            for (name, filters) in SCENARIOS {
+            for (name, chain) in chains() {
                 if arguments.only.as_deref().is_none_or(|only| only == name) {
-                    run.meshup(name, filters)?;
+                    run.meshup(name, &chain)?;
                 }
             }
             nginx.as_ref().map(|nginx| run.nginx(nginx)).transpose()?;
         }
     }
     Ok(())
+}
+
+/// What is counted, and each filter's name and table: header filters, and the three of the side-by-side comparison.
+fn chains() -> Vec<(&'static str, Vec<(String, String)>)> {
+    let three = MESHUP_THREE.map(|(name, table)| (name.to_owned(), table.to_owned()));
+    let headers = SCENARIOS.map(|(name, filters)| (name, alike(filters, HEADER_FILTER)));
+    headers.into_iter().chain([("3 bundled filters", three.into())]).collect()
 }
 
 /// One kind of load.
@@ -87,10 +94,10 @@ impl Run<'_> {
         Clients::connect(&Load::small(self.protocol, self.at_a_time), address)
     }
 
-    fn meshup(&self, name: &str, filters: usize) -> Result<()> {
+    fn meshup(&self, name: &str, chain: &[(String, String)]) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
-        std::fs::write(&file, configuration(self.origin, filters, HEADER_FILTER))?;
+        std::fs::write(&file, configuration(self.origin, chain))?;
         let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
         let mut clients = self.clients(proxy.address)?;
         clients.run_in_rounds(WARM_UP)?;

@@ -2,7 +2,11 @@
 //!
 //! **Invariant:** a total that grew by more than [`TOLERANCE`] fails, and the message says where it grew.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -48,6 +52,15 @@ pub(crate) fn faults(committed: &Costs, now: &Costs) -> String {
     faults
 }
 
+/// The parts that no committed figure is known of; empty if there are none.
+pub(crate) fn unknown_parts(committed: &Costs, now: &Costs) -> Vec<String> {
+    let parts = now.iter().flat_map(|(scenario, cost)| cost.parts.keys().map(move |part| (scenario, part)));
+    let is_known = |scenario, part| committed.get(scenario).is_none_or(|cost| cost.parts.contains_key(part));
+    let unknown: BTreeSet<_> =
+        parts.filter(|(scenario, part)| !is_known(*scenario, *part)).map(|(_, part)| part).collect();
+    unknown.into_iter().cloned().collect()
+}
+
 fn exceeds(committed: u64, now: u64) -> bool {
     now as f64 > committed as f64 * (1.0 + TOLERANCE)
 }
@@ -65,7 +78,7 @@ fn tell(faults: &mut String, scenario: &str, committed: &Cost, now: &Cost) {
         .collect();
     grown.sort_by_key(|(_, before, after)| std::cmp::Reverse(after - before));
     for (part, before, after) in grown {
-        _ = writeln!(faults, "  {part:<10} {before:>7} -> {after:>7}   +{}", after - before);
+        _ = writeln!(faults, "  {part:<18} {before:>7} -> {after:>7}   +{}", after - before);
     }
 }
 
@@ -90,8 +103,15 @@ mod tests {
         assert_eq!(
             faults(&committed, &now),
             "no filters: 40000 -> 42001 instructions per request, 5.0 % more:\n  \
-             meshup        8000 ->   11000   +3000\n  tokio         4000 ->    4001   +1\n"
+             meshup                8000 ->   11000   +3000\n  tokio                 4000 ->    4001   +1\n"
         );
+    }
+
+    #[test]
+    fn parts_without_a_figure_are_named() {
+        let (committed, now) = (costs(8, &[("meshup", 8)]), costs(8, &[("meshup::body", 4), ("meshup::route", 4)]));
+        assert_eq!(unknown_parts(&committed, &now), ["meshup::body", "meshup::route"]);
+        assert_eq!(unknown_parts(&now, &now), [""; 0]);
     }
 
     #[test]

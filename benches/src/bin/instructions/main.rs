@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, HEADER_FILTER, SCENARIOS, Served, configuration},
+    in_process::{self, HEADER_FILTER, SCENARIOS, Served, alike, configuration},
     load::{Clients, Load},
     origin,
     peers::Protocol,
@@ -37,8 +37,8 @@ struct Arguments {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
     /// Requests at a time, on kept-alive connections or, with HTTP/2, streams of one.
-    #[arg(long, default_value_t = 16)]
-    connections: usize,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
     /// Show where they go: so many functions.
     #[arg(long, default_value_t = 0)]
     functions: usize,
@@ -80,7 +80,7 @@ fn main() -> Result<()> {
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let config = configuration(origin, filters, &arguments.filter);
+        let config = configuration(origin, &alike(filters, &arguments.filter));
         let profile = count(&arguments, protocol, &config, folder)?;
         let requests: u64 = arguments.requests.into();
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };
@@ -95,7 +95,12 @@ fn main() -> Result<()> {
         gate::write(file, &costs)?;
     }
     if let Some(file) = &arguments.check {
-        let faults = gate::faults(&gate::read(file)?, &costs);
+        let committed = gate::read(file)?;
+        let (faults, unknown) = (gate::faults(&committed, &costs), gate::unknown_parts(&committed, &costs));
+        if !unknown.is_empty() {
+            let parts = unknown.join(", ");
+            eprintln!("{} has no part {parts}: write it anew (make instructions-commit)", file.display());
+        }
         let hint = "where all parts grew, the profile no longer fits the code: make profile";
         ensure!(faults.is_empty(), "more than {} allows:\n{faults}\n{hint}", file.display());
     }
@@ -108,7 +113,7 @@ fn count(arguments: &Arguments, protocol: Protocol, config: &str, folder: &Path)
     std::fs::write(&file, config)?;
     let output = folder.join("callgrind.out");
     let mut proxy = Served::start(valgrind(&output)?, &file)?;
-    let mut clients = Clients::connect(&Load::small(protocol, arguments.connections), proxy.address)?;
+    let mut clients = Clients::connect(&Load::small(protocol, arguments.connections.into()), proxy.address)?;
     clients.run_in_rounds(200)?;
     instrument(&proxy, "on")?;
     clients.run_in_rounds(arguments.requests as usize)?;

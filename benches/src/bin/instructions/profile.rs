@@ -38,15 +38,20 @@ pub(crate) fn parts(profile: &Path, requests: u64) -> Result<BTreeMap<String, u6
     Ok(parts)
 }
 
-/// Where a function comes from: `guest` is compiled WebAssembly, `memory` copies, compares and allocates.
-fn part(function: &str) -> &'static str {
-    const CRATES: [&str; 8] = ["meshup", "hyper", "httparse", "http::", "tokio", "wasmtime", "bytes", "memchr"];
+/// Where a function comes from: `guest` is compiled WebAssembly, `memory` copies, compares and allocates. Of meshup it is the
+/// module.
+fn part(function: &str) -> &str {
+    const CRATES: [&str; 9] = ["meshup", "hyper", "httparse", "http::", "h2::", "tokio", "wasmtime", "bytes", "memchr"];
     const MEMORY: [&str; 4] = ["mem", "mi_", "alloc::", "core::ptr::drop_in_place"];
     if function.starts_with("0x") {
         return "guest";
     }
     // `<meshup::transport::Transport as tokio::...>` is meshup's.
     let name = function.trim_start_matches(['<', '_', '&']);
+    if let Some(path) = name.strip_prefix("meshup::") {
+        let module = path.find(|char: char| !char.is_alphanumeric() && char != '_').unwrap_or(path.len());
+        return &name[.."meshup::".len() + module];
+    }
     let of_crate = CRATES.iter().find(|start| name.starts_with(**start)).map(|start| start.trim_end_matches(':'));
     let of_memory = MEMORY.iter().any(|start| name.starts_with(start));
     of_crate.unwrap_or(if of_memory { "memory" } else { "other" })
@@ -87,7 +92,11 @@ mod tests {
     #[test]
     fn functions_belong_to_where_they_come_from() {
         let of = [
-            ("<meshup::transport::Transport as tokio::io::async_read::AsyncRead>::poll_read", "meshup"),
+            ("<meshup::transport::Transport as tokio::io::async_read::AsyncRead>::poll_read", "meshup::transport"),
+            ("meshup::exchange::serve::{closure#0}", "meshup::exchange"),
+            ("<meshup::body::Body<B> as http_body::Body>::poll_frame", "meshup::body"),
+            ("meshup_abi::writer::Writer::bytes", "meshup"),
+            ("<h2::proto::streams::Streams<B, P>>::recv_headers", "h2"),
             ("http::header::map::HeaderMap<T>::try_append2", "http"),
             ("httparse::parse_headers_iter_uninit", "httparse"),
             ("__memcpy_avx_unaligned_erms", "memory"),
