@@ -23,10 +23,8 @@ enum Verdict {
     /// Passes and wants to be told the end.
     End,
     Respond,
-    /// Runs the rest, nothing changed on either side.
-    Run,
-    /// Runs the rest and sets a header of its response.
-    Deliver,
+    /// Runs the rest, sets a header of its response and delivers it.
+    RunDeliver,
     /// Runs the rest until its status is below 500.
     Again,
     /// Reads the request's body.
@@ -48,8 +46,7 @@ async fn bench(config: &Config, mut req: Request, next: Next) -> Response {
             next.pass(req)
         }
         Verdict::Respond => Response::new(403).with_header("x-own", "1").with_body("no"),
-        Verdict::Run => next.run(&req).await,
-        Verdict::Deliver => {
+        Verdict::RunDeliver => {
             let mut res = next.run(&req).await;
             res.headers_mut().set("x-served-by", "meshup");
             res
