@@ -5,7 +5,7 @@
 //! answered, so it does not depend on which core is the bottleneck; rates and times do. The proxies take turns for some
 //! rounds, so that a disturbance meets all of them.
 //!
-//! It is no test: nothing fails when a figure is bad.
+//! It is no test: nothing fails when a figure is bad, only when there is none of meshup.
 //!
 //! **Invariant:** every proxy is given the same requests, and is configured to do the same with them.
 
