@@ -31,7 +31,7 @@ impl PathRewrite {
 
 /// Path, and query with its `?`.
 fn split_query(target: &str) -> (&str, &str) {
-    target.split_at(target.find('?').unwrap_or(target.len()))
+    target.split_at(target.bytes().position(|byte| byte == b'?').unwrap_or(target.len()))
 }
 
 /// Whole segments off the path's beginning and others in their place, both without the slash at their end.

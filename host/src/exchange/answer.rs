@@ -239,7 +239,23 @@ fn append(name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap, fields
 pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
     let (verdict, fields) = Fields::of_answer(message)?;
     let occasion = (verdict, phase);
-    known::answer(occasion, fields.rest(), || read_anew(occasion, fields.clone()))
+    let mut behind = fields.clone();
+    match (verdict, behind.next()) {
+        (Verdict::Pass | Verdict::Run, Some(Ok(field))) if field.tag == tag::PATH => {
+            let answer = known::answer(occasion, behind.rest(), || read_anew(occasion, behind.clone()))?;
+            with_path(answer, path(&field)?)
+        }
+        _ => known::answer(occasion, fields.rest(), || read_anew(occasion, fields.clone())),
+    }
+}
+
+/// A path that comes first is read by itself: it is another one for most requests, and what follows is the same. A later
+/// one takes its place.
+fn with_path(mut answer: Answer, path: PathAndQuery) -> Result<Answer, Refused> {
+    if let Decision::Pass(changes, _) | Decision::Run { changes, .. } = &mut answer.verdict {
+        changes.rest.get_or_insert_default().path.get_or_insert(path);
+    }
+    Ok(answer)
 }
 
 /// Reads an answer and makes its changes to `headers`, for the micro-benchmarks.

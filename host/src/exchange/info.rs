@@ -4,6 +4,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -43,16 +44,22 @@ pub struct ExchangeInfo {
     pub generation: u64,
     /// How often the request was sent to an upstream.
     pub attempts: u32,
-    /// What filters left for later filters and for the access log, in order of first setting.
+    /// What filters left for later filters.
     pub variables: Variables,
 }
 
-/// Named values of an exchange, few and small.
+/// Named values of an exchange, few and small: one behind the other in one block.
 #[derive(Debug, Default)]
 pub struct Variables {
-    entries: Vec<(Box<str>, Box<[u8]>)>,
-    bytes: usize,
+    /// Of each the lengths of its name and of its value, and both.
+    block: Vec<u8>,
+    count: usize,
 }
+
+/// Two numbers of 16 bits.
+const LENGTHS: usize = 4;
+/// What the first variable makes room for: what filters leave is short.
+const FIRST_BLOCK: usize = 128;
 
 impl Variables {
     /// The most bytes, names and values, that one exchange may hold.
@@ -62,30 +69,73 @@ impl Variables {
 
     /// The value of `name`.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.entries.iter().find(|(key, _)| **key == *name).map(|(_, value)| &**value)
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let entry = self.find(name)?;
+        self.block.get(entry.start + LENGTHS + name.len()..entry.end)
     }
 
     /// Sets `name`; false when the exchange's quota is used up, and then nothing changed.
     #[must_use]
-    pub fn set(&mut self, name: &str, value: &[u8]) -> bool {
-        let existing = self.entries.iter().position(|(key, _)| **key == *name);
-        let freed = existing.and_then(|at| self.entries.get(at)).map_or(0, |(key, value)| key.len() + value.len());
-        let bytes = self.bytes - freed + name.len() + value.len();
-        let is_one_too_many = existing.is_none() && self.entries.len() >= Self::MAX_ENTRIES;
-        if bytes > Self::MAX_BYTES || is_one_too_many {
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let existing = self.find(name);
+        let count = self.count + usize::from(existing.is_none());
+        let kept = self.block.len() - existing.as_ref().map_or(0, Range::len);
+        let bytes = kept + LENGTHS + name.len() + value.len() - count * LENGTHS;
+        let lengths = (u16::try_from(name.len()), u16::try_from(value.len()));
+        let (true, true, (Ok(name_len), Ok(value_len))) =
+            (bytes <= Self::MAX_BYTES, count <= Self::MAX_ENTRIES, lengths)
+        else {
             return false;
+        };
+        match existing {
+            Some(entry) => drop(self.block.drain(entry)),
+            None if count == 1 => self.block.reserve(FIRST_BLOCK),
+            None => {}
         }
-        self.bytes = bytes;
-        match existing.and_then(|at| self.entries.get_mut(at)) {
-            Some((_, slot)) => *slot = value.into(),
-            None => self.entries.push((name.into(), value.into())),
-        }
+        self.count = count;
+        self.block.extend(name_len.to_le_bytes().into_iter().chain(value_len.to_le_bytes()));
+        self.block.extend_from_slice(name);
+        self.block.extend_from_slice(value);
         true
     }
 
-    /// Every name and value, in order of first setting.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.entries.iter().map(|(name, value)| (&**name, &**value))
+    /// Where the variable of that name stands.
+    fn find(&self, name: &[u8]) -> Option<Range<usize>> {
+        let mut start = 0;
+        loop {
+            let (lengths, rest) = self.block.get(start..)?.split_first_chunk::<LENGTHS>()?;
+            let [name_len, value_len] = [[lengths[0], lengths[1]], [lengths[2], lengths[3]]].map(u16::from_le_bytes);
+            let end = start + LENGTHS + usize::from(name_len) + usize::from(value_len);
+            if rest.get(..usize::from(name_len)) == Some(name) {
+                return Some(start..end);
+            }
+            start = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_can_be_set_again_at_any_length_and_place() {
+        let mut variables = Variables::default();
+        for (name, value) in [("a", "1"), ("ab", ""), ("", "x"), ("a", "longer"), ("ab", "2"), ("", ""), ("a", "")] {
+            assert!(variables.set(name.as_bytes(), value.as_bytes()));
+            assert_eq!(variables.get(name.as_bytes()), Some(value.as_bytes()));
+        }
+        let values = [&b"a"[..], b"ab", b"", b"b"].map(|name| variables.get(name));
+        assert_eq!(values, [Some(&b""[..]), Some(b"2"), Some(b""), None]);
+    }
+
+    #[test]
+    fn bytes_are_counted_without_what_was_replaced() {
+        let mut variables = Variables::default();
+        let value = [0; Variables::MAX_BYTES];
+        assert!(variables.set(b"a", &value[1..]));
+        assert!(!variables.set(b"b", b"") && !variables.set(b"a", &value));
+        assert!(variables.set(b"a", &value[2..]) && variables.set(b"b", b""));
+        assert_eq!(variables.get(b"a").map(<[u8]>::len), Some(Variables::MAX_BYTES - 2));
     }
 }

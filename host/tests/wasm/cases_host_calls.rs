@@ -133,10 +133,10 @@ fn case_57_floods_end_at_a_quota() {
 fn case_57_variables_are_few() {
     let mut variables = Variables::default();
     for n in 0..Variables::MAX_ENTRIES {
-        assert!(variables.set(&n.to_string(), b""));
+        assert!(variables.set(n.to_string().as_bytes(), b""));
     }
-    assert!(!variables.set("one more", b""));
-    assert!(variables.set("0", b"changed"));
+    assert!(!variables.set(b"one more", b""));
+    assert!(variables.set(b"0", b"changed"));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn variables() {
     let outcome =
         run(set, "userjoe", "(call $call (i32.const 256) (i32.const 4) (i32.const 260) (i32.const 3))").unwrap();
     let info = outcome.info.unwrap();
-    assert_eq!((outcome.result, info.variables.get("user")), (0, Some(&b"joe"[..])));
+    assert_eq!((outcome.result, info.variables.get(b"user")), (0, Some(&b"joe"[..])));
 
     let get = r#""variable" (func $call (param i32 i32 i32 i32) (result i32))"#;
     let body = format!("(call $call (i32.const 256) (i32.const 4) (i32.const {OUT}) (i32.const 64))");

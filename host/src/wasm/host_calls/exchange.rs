@@ -32,7 +32,9 @@ pub(super) fn variable(mut caller: Caller<'_, Guest>, name: u32, len: u32, out: 
     let out = Region::new(out, capacity);
     out.of(memory)?;
     let name = Region::new(name, len).of(memory)?;
-    let Some(name) = variable_name(name) else { return Ok(INVALID) };
+    if !is_variable_name(name) {
+        return Ok(INVALID);
+    }
     let Some(info) = &guest.info else { return Ok(NO_EXCHANGE) };
     match info.variables.get(name) {
         Some(value) => Ok(out.fill(memory, value)?),
@@ -49,13 +51,15 @@ pub(super) fn set_variable(
 ) -> Result<i32> {
     let (memory, guest) = guest(&mut caller)?;
     let (name, value) = (Region::new(name, name_len).of(memory)?, Region::new(value, value_len).of(memory)?);
-    let Some(name) = variable_name(name) else { return Ok(INVALID) };
+    if !is_variable_name(name) {
+        return Ok(INVALID);
+    }
     let Some(info) = &mut guest.info else { return Ok(NO_EXCHANGE) };
     Ok(if info.variables.set(name, value) { 0 } else { QUOTA })
 }
 
-fn variable_name(name: &[u8]) -> Option<&str> {
-    std::str::from_utf8(name).ok().filter(|name| !name.is_empty() && name.len() <= MAX_VARIABLE_NAME)
+fn is_variable_name(name: &[u8]) -> bool {
+    (1..=MAX_VARIABLE_NAME).contains(&name.len()) && (name.is_ascii() || std::str::from_utf8(name).is_ok())
 }
 
 /// None when the exchange does not have it. Writing to a Vec does not fail.
