@@ -2,18 +2,19 @@
 //!
 //! **Invariant:** what the system does not say is left out; nothing fails for it.
 
-use std::{env::consts::ARCH, fs, time::SystemTime};
+use std::{env::consts::ARCH, fs, thread, time::SystemTime};
 
 /// Date and time in UTC, processor, cores, memory and kernel.
 #[must_use]
 pub fn here_and_now() -> String {
     let now = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "UTC");
     let processors = read("/proc/cpuinfo");
-    let model = field(&processors, "model name").unwrap_or("a processor");
-    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
-    let memory = field(&read("/proc/meminfo"), "MemTotal").and_then(gibibytes).unwrap_or_default();
-    let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{now}, on {model}, {cores} cores, {memory:.1} GiB, Linux {} {ARCH}", kernel.trim())
+    let model = field(&processors, "model name").map(str::to_owned);
+    let cores = thread::available_parallelism().ok().map(|cores| format!("{cores} cores"));
+    let memory = field(&read("/proc/meminfo"), "MemTotal").and_then(gibibytes).map(|size| format!("{size:.1} GiB"));
+    let system = ["Linux", read("/proc/sys/kernel/osrelease").trim(), ARCH].join(" ");
+    let known: Vec<String> = [Some(now), model, cores, memory, Some(system)].into_iter().flatten().collect();
+    known.join(", ")
 }
 
 fn read(file: &str) -> String {

@@ -18,14 +18,17 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
 use rustls::pki_types::CertificateDer;
 
 pub use self::meshup::{THREE as MESHUP_THREE, configuration as meshup_configuration};
-use crate::{process::Running, work::NAME};
+use crate::{
+    process::{self, Running},
+    work::NAME,
+};
 
 /// What the proxies that have to know in advance provide for; the system's limit on open files has to allow it.
 const CONNECTIONS: usize = 9_000;
@@ -150,9 +153,8 @@ impl Peer {
     /// Its name, with its version if it says one.
     #[must_use]
     pub fn title(&self) -> String {
-        let output = Command::new(&self.program).arg(self.version).stdin(Stdio::null()).output();
-        let said = output.map_or(Vec::new(), |output| [output.stdout, output.stderr].concat());
-        let version = version_in(&String::from_utf8_lossy(&said)).map(|version| format!(" {version}"));
+        let said = process::said_soon(Command::new(&self.program).arg(self.version)).unwrap_or_default();
+        let version = version_in(&said).map(|version| format!(" {version}"));
         format!("{}{}", self.name, version.unwrap_or_default())
     }
 

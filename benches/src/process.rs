@@ -7,7 +7,7 @@ mod family;
 
 use std::{
     fs::{self, File},
-    io::{self, Seek},
+    io::{self, Read, Seek},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -137,6 +137,29 @@ pub(crate) fn terminate(child: &mut Child) -> Result<()> {
         kill_process(Pid::from_child(child), Signal::TERM)?;
     }
     Ok(())
+}
+
+/// What `command`, which is to end by itself and soon, says on both of its outputs.
+///
+/// # Errors
+///
+/// It cannot be started, or goes on after the deadline: then it is killed.
+pub(crate) fn said_soon(command: &mut Command) -> Result<String> {
+    let mut said = tempfile::tempfile()?;
+    let mut child = spawn(command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?), &[])?;
+    let deadline = Instant::now() + STOP_DEADLINE;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            bail!("{} goes on after {STOP_DEADLINE:?}", command.get_program().display());
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    said.rewind()?;
+    let mut bytes = Vec::new();
+    said.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// This program again.

@@ -62,14 +62,23 @@ pub fn with_children() -> Result<Files> {
     Ok(Files { _folder: folder })
 }
 
+/// A hang-up that is ignored, as nohup(1) has it, stays so.
 async fn asked() -> Result<SignalKind, Error> {
+    let ignores_hangup = is_ignored(&fs::read_to_string("/proc/self/status")?, SignalKind::hangup());
     let [hangup, interrupt, terminate] = [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()];
     let (mut hung_up, mut interrupted, mut terminated) = (signal(hangup)?, signal(interrupt)?, signal(terminate)?);
     Ok(select! {
-        _ = hung_up.recv() => hangup,
+        _ = hung_up.recv(), if !ignores_hangup => hangup,
         _ = interrupted.recv() => interrupt,
         _ = terminated.recv() => terminate,
     })
+}
+
+/// By what the system says of a process, proc_pid_status(5).
+fn is_ignored(status: &str, kind: SignalKind) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (kind.as_raw_value() - 1) & 1 == 1)
 }
 
 /// The status is that of a shell for a program that a signal ended.
@@ -99,4 +108,16 @@ fn end_children() -> Result<()> {
 fn send(signal: Signal, id: u32) {
     let id = i32::try_from(id).ok().and_then(Pid::from_raw);
     id.map(|id| kill_process(id, signal).ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_known() {
+        let status = "Name:\tcompare\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(status, SignalKind::hangup()) && is_ignored(status, SignalKind::pipe()));
+        assert!(!is_ignored(status, SignalKind::terminate()) && !is_ignored("", SignalKind::hangup()));
+    }
 }

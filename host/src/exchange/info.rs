@@ -44,7 +44,7 @@ pub struct ExchangeInfo {
     pub generation: u64,
     /// How often the request was sent to an upstream.
     pub attempts: u32,
-    /// What filters left for later filters.
+    /// What filters left for later filters and for the access log.
     pub variables: Variables,
 }
 

@@ -31,13 +31,13 @@ static ALLOCATOR: allocations::Counting = allocations::Counting;
 #[derive(Parser)]
 struct Arguments {
     /// Requests that are counted.
-    #[arg(long, default_value_t = 3_200)]
-    requests: usize,
+    #[arg(long, default_value_t = 3_200, value_parser = clap::value_parser!(u32).range(1..))]
+    requests: u32,
     /// Show where allocations come from, of so many requests.
-    #[arg(long, value_name = "REQUESTS")]
-    sites: Option<usize>,
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
+    sites: Option<u32>,
     /// Only this scenario.
-    #[arg(long)]
+    #[arg(long, value_parser = chains().into_iter().map(|(name, _)| name).collect::<Vec<_>>())]
     only: Option<String>,
     /// Be the proxy, with the configuration in this file.
     #[arg(long, hide = true)]
@@ -101,7 +101,7 @@ impl Run<'_> {
         let mut proxy = Served::start(Command::new(std::env::current_exe()?), &file)?;
         let mut clients = self.clients(proxy.address)?;
         clients.run_in_rounds(WARM_UP)?;
-        let requests = self.arguments.requests;
+        let requests = self.arguments.requests as usize;
         let before = counts(&mut proxy)?;
         clients.run_in_rounds(requests)?;
         let after = counts(&mut proxy)?;
@@ -110,7 +110,7 @@ impl Run<'_> {
         println!("  {name:<18} {new:>6.2} blocks  {grown:>5.2} resized  {bytes:>7.0} bytes");
         if let Some(requests) = self.arguments.sites {
             proxy.ask("record")?;
-            clients.run_in_rounds(requests)?;
+            clients.run_in_rounds(requests as usize)?;
             print!("{}", proxy.ask(&format!("sites {requests}"))?);
         }
         let calls = system::count(&[proxy.id()], folder.path(), || clients.run_in_rounds(requests))?;
@@ -125,7 +125,7 @@ impl Run<'_> {
         let nginx = nginx.start(&setup, CORE).context("nginx")?.context("nginx cannot forward")?;
         let mut clients = self.clients(nginx.address)?;
         clients.run_in_rounds(WARM_UP)?;
-        let requests = self.arguments.requests;
+        let requests = self.arguments.requests as usize;
         let calls = system::count(&nginx.family()?, folder.path(), || clients.run_in_rounds(requests))?;
         println!("  {:<18} {}", "nginx", of_each(&calls, requests));
         Ok(())

@@ -19,7 +19,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use meshup_benches::{
     machine, origin,
@@ -80,7 +80,7 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let _files = ending::with_children()?;
     let target = target_folder()?;
     let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
-    fs::create_dir_all(&output)?;
+    fs::create_dir_all(&output).with_context(|| output.display().to_string())?;
     let mut peers = peers::present(&arguments.turns.meshup()?, &target);
     for name in &arguments.proxies {
         ensure!(peers.iter().any(|peer| peer.name == name), "{name} is none of the proxies that are here");
@@ -99,7 +99,9 @@ fn compare(arguments: &Arguments) -> Result<()> {
 /// Where the figures come from.
 fn notes(arguments: &Arguments, peers: &[Peer]) -> [String; 2] {
     let versions: Vec<String> = peers.iter().map(Peer::title).collect();
-    [format!("{}.", machine::here_and_now()), format!("{}; {}.", arguments.turns.description(), versions.join(", "))]
+    let connections = arguments.connections.map_or(String::new(), |count| format!(", over {count} connections"));
+    let turns = format!("{}{connections}; {}.", arguments.turns.description(), versions.join(", "));
+    [format!("{}.", machine::here_and_now()), turns]
 }
 
 /// meshup is what it is all about: a run without it is none.
@@ -161,8 +163,8 @@ fn report(tables: &[Table], notes: &[String], output: &Path) -> Result<()> {
     let text =
         format!("# What a request costs, beside other proxies\n\n{}\n\n{LEGEND}\n{tables_as_text}", notes.join("\n"));
     let (table, plot) = (output.join("compare.md"), output.join("compare.svg"));
-    fs::write(&table, text)?;
-    plot::write(tables, notes, &plot)?;
+    fs::write(&table, text).with_context(|| table.display().to_string())?;
+    plot::write(tables, notes, &plot).with_context(|| plot.display().to_string())?;
     println!("{}\n{}", table.display(), plot.display());
     Ok(())
 }

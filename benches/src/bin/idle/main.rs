@@ -11,7 +11,7 @@ mod proxy;
 
 use std::{path::PathBuf, thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{origin, peers::Protocol, process::ending};
 
@@ -29,11 +29,11 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [1000, 5000], value_parser = clap::value_parser!(u32).range(1..))]
     connections: Vec<u32>,
     /// How long they are idle before the memory is read, and how long it is after they closed, seconds.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// How often they are opened and closed.
-    #[arg(long, default_value_t = 1)]
-    rounds: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
     /// Only the kinds whose name has this in it.
     #[arg(long)]
     only: Option<String>,
@@ -46,10 +46,10 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
-    for kind in Kind::ALL {
-        if arguments.only.as_deref().is_some_and(|only| !kind.name().contains(only)) {
-            continue;
-        }
+    let only = arguments.only.as_deref().unwrap_or_default();
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.name().contains(only)).collect();
+    ensure!(!kinds.is_empty(), "there is no kind with {only:?} in its name");
+    for kind in kinds {
         for count in &arguments.connections {
             measure(&arguments, &Proxy::start(&arguments.meshup, origin)?, kind, *count)?;
         }

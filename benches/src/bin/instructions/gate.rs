@@ -36,7 +36,7 @@ pub(crate) fn write(file: &Path, costs: &Costs) -> Result<()> {
     let text = "# User instructions per proxied request, counted by callgrind; `make instructions` compares.\n\
         # After a change that is worth its price: `make instructions-commit`.\n"
         .to_owned();
-    Ok(std::fs::write(file, text + &toml::to_string(costs)?)?)
+    std::fs::write(file, text + &toml::to_string(costs)?).with_context(|| file.display().to_string())
 }
 
 /// What is wrong with `now`; empty if nothing is.
