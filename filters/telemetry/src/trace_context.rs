@@ -94,14 +94,16 @@ impl TraceContext {
     fn traceparent(&self) -> [u8; TRACEPARENT_BYTES] {
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
         let (trace_id, rest) = value[3..].split_at_mut(33);
-        let (span_id, flags) = rest.split_at_mut(17);
+        let span_id = &mut rest[..16];
         for (digits, number) in trace_id.as_chunks_mut().0.iter_mut().zip(self.trace_id.to_be_bytes().as_chunks().0) {
             *digits = hex_digits(u32::from_be_bytes(*number));
         }
         for (digits, number) in span_id.as_chunks_mut().0.iter_mut().zip(self.span_id.to_be_bytes().as_chunks().0) {
             *digits = hex_digits(u32::from_be_bytes(*number));
         }
-        flags.copy_from_slice(&hex_digits(self.flags.into())[6..]);
+        // The flags that have a meaning are within one digit. Not by `hex_digits`: for WebAssembly, LLVM 22.1 folds the
+        // byte swap of a number whose upper bits it knows to a wrong constant.
+        value[TRACEPARENT_BYTES - 1] = b'0' + (self.flags & KNOWN_FLAGS);
         value
     }
 }
