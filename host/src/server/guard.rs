@@ -175,8 +175,12 @@ impl Guard {
     fn take_lines(&mut self, rest: &[u8]) -> Result<usize, (usize, Ambiguity)> {
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', rest) {
-            self.take_line(rest.get(start..end).unwrap_or_default()).map_err(|why| (end, why))?;
+            let line = rest.get(start..end).unwrap_or_default();
             start = end + 1;
+            if self.state == State::Fields && self.line.is_empty() && frames_nothing(line) {
+                continue;
+            }
+            self.take_line(line).map_err(|why| (end, why))?;
             if !self.reads_lines() {
                 return Ok(start);
             }
@@ -245,21 +249,13 @@ impl Guard {
     }
 
     fn field(&mut self, line: &[u8]) -> Result<(), Ambiguity> {
-        match line.first() {
-            Some(b' ' | b'\t') => return Err(Ambiguity::Fold),
-            Some(b'c' | b'C' | b't' | b'T') => {}
-            Some(b'u' | b'U') => {
-                self.upgrade |= line.get(..8).is_some_and(|name| name.eq_ignore_ascii_case(b"upgrade:"));
-                return Ok(());
-            }
-            _ => return Ok(()),
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(Ambiguity::Fold);
         }
-        let Some(colon) = memchr::memchr(b':', line) else { return Ok(()) };
-        let (name, value) = line.split_at(colon);
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
-        if name.eq_ignore_ascii_case(b"content-length") {
+        self.upgrade |= value_of(line, b"upgrade").is_some();
+        if let Some(value) = value_of(line, b"content-length") {
             self.content_length(value)?;
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else if let Some(value) = value_of(line, b"transfer-encoding") {
             if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Ambiguity::TransferEncoding);
             }
@@ -280,6 +276,18 @@ impl Guard {
 }
 
 /// What the parser would not mind: a method of any length, and a fragment, which it drops.
+/// Whether a line of a head, without its LF, is well ended and no field that [`Guard::field`] looks at: most are not.
+fn frames_nothing(line: &[u8]) -> bool {
+    matches!(line, [first, .., b'\r'] if !b" \tcCtTuU".contains(first))
+}
+
+/// What a field of that name says.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    // Most fields fail at the colon's place already.
+    let value = line.get(name.len()..)?.strip_prefix(b":")?;
+    line.get(..name.len()).filter(|found| found.eq_ignore_ascii_case(name)).map(|_| value.trim_ascii())
+}
+
 fn check_request_line(line: &[u8]) -> Result<(), Ambiguity> {
     let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
     if method_end > MAX_METHOD {
