@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
+    coarse,
     config::{self, ForwardedHeaders},
     exchange::{self, Forwarded},
     observe::{self, Refusal},
@@ -104,7 +105,7 @@ impl Drop for ActiveExchange {
         let left = self.0.link.exchanges.get() - 1;
         self.0.link.exchanges.set(left);
         if left == 0 {
-            self.0.idle_since.set(Instant::now());
+            self.0.idle_since.set(coarse::now());
             self.0.link.wake_reader();
         }
     }

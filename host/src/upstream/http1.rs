@@ -27,7 +27,10 @@ use super::{
     interim::Interim,
     spare::{Record, Recorded},
 };
-use crate::body::{RequestBody, RequestSource};
+use crate::{
+    body::{RequestBody, RequestSource},
+    coarse,
+};
 
 /// What is read of a response at once, and the longest response head: all of it waits where a client is slow.
 const READ_BUFFER: usize = 32 * 1024;
@@ -117,7 +120,7 @@ impl Held {
     pub(super) fn give_back(self) {
         let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
         if reusable {
-            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: Instant::now() });
+            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: coarse::now() });
             self.pool.wake_one();
         }
     }

@@ -27,7 +27,7 @@ use super::{
     endpoint::{Busy, Hold},
     unprocessed::{Spare, is_unprocessed},
 };
-use crate::{body::RequestBody, local::LocalExecutor};
+use crate::{body::RequestBody, coarse, local::LocalExecutor};
 
 /// Beyond it another connection is made; RFC 9113 section 6.5.2 recommends that peers allow no fewer.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -82,7 +82,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
-        self.0.idle_since.set(Instant::now());
+        self.0.idle_since.set(coarse::now());
     }
 }
 

@@ -39,7 +39,8 @@ impl Exchange {
             return Ok(());
         };
         let upstream = upstream.clone();
-        let now = Instant::now();
+        // Without filters nothing took time so far.
+        let now = if self.end.slots.0.is_empty() { self.end.started } else { Instant::now() };
         let response_limit = (now + upstream.response_timeout, Expired::Upstream);
         let limit = self.limit(usize::MAX).filter(|limit| limit.0 < response_limit.0).unwrap_or(response_limit);
         let (destination, endpoint) = (self.end.destination, Cell::new(None));
