@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a metric handle is made once, where its labels become known; the request path only uses it.
 
+mod histogram;
 mod json_line;
 mod logging;
 mod recorder;
@@ -22,12 +23,6 @@ pub(crate) use recorder::{
 pub(crate) use refusals::{Refusal, count_error, count_refusal};
 
 use crate::exchange::Summary;
-
-/// What the metrics need every few seconds.
-pub(crate) fn upkeep() {
-    metrics::counter!("meshup_log_lines_dropped_total").absolute(logging::lines_dropped());
-    recorder().run_upkeep();
-}
 
 /// The counters of one worker.
 #[derive(Clone)]

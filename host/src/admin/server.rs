@@ -1,4 +1,4 @@
-//! Connections to the admin listener, and the upkeep of the metrics.
+//! Connections to the admin listener.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -7,11 +7,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use super::{State, endpoint};
-use crate::observe;
 
 /// More clients wait in the system's queue.
 const MAX_CONNECTIONS: usize = 128;
@@ -25,15 +24,9 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 const LAST_EXCHANGE: Duration = Duration::from_secs(60);
 /// The pause after an accept that failed: mostly no descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Histograms keep every sample until the next upkeep or scrape.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Serves for ever.
 pub(super) async fn run(socket: TcpListener, state: Arc<State>) {
-    tokio::join!(accept(socket, state), keep_metrics());
-}
-
-async fn accept(socket: TcpListener, state: Arc<State>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { return };
@@ -64,14 +57,5 @@ async fn serve(stream: TcpStream, state: Arc<State>, _permit: OwnedSemaphorePerm
     if timeout(CONNECTION_LIFETIME, served.as_mut()).await.is_err() {
         served.as_mut().graceful_shutdown();
         let _ = timeout(LAST_EXCHANGE, served).await;
-    }
-}
-
-async fn keep_metrics() {
-    let mut ticks = interval(UPKEEP);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        observe::upkeep();
     }
 }

@@ -1,49 +1,77 @@
-//! The process's one metrics recorder, in Prometheus's form.
+//! The process's one metrics recorder: counters and gauges are the exporter's, histograms ours.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use super::{histogram::Histograms, logging};
 use crate::config::Endpoint;
 
-/// Upper bounds of request durations, seconds.
-const REQUEST_SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-/// Upper bounds of the time in a filter, seconds.
-const FILTER_SECONDS: &[f64] =
-    &[2.5e-7, 5e-7, 1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3, 1e-2, 1e-1];
-/// Upper bounds of sizes, bytes.
-const BYTES: &[f64] = &[128.0, 512.0, 2048.0, 8192.0, 32768.0, 131_072.0, 1_048_576.0, 8_388_608.0, 67_108_864.0, 1e9];
-/// Upper bounds of what filters record, without a unit that we know.
-const ANY: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 1e3, 1e4, 1e5, 1e6,
-];
+struct Recorder {
+    exporter: PrometheusRecorder,
+    histograms: Arc<Histograms>,
+}
+
+impl metrics::Recorder for Recorder {
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.exporter.describe_counter(name, unit, description);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.exporter.describe_gauge(name, unit, description);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, description: SharedString) {
+        self.histograms.describe(name.as_str(), description);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.exporter.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.exporter.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.histograms.register(key)
+    }
+}
+
+/// Reads what was recorded.
+pub(crate) struct Metrics {
+    exporter: PrometheusHandle,
+    histograms: Arc<Histograms>,
+}
+
+impl Metrics {
+    /// All metrics in Prometheus's text format.
+    pub(crate) fn render(&self) -> String {
+        metrics::counter!("meshup_log_lines_dropped_total").absolute(logging::lines_dropped());
+        let mut text = self.exporter.render();
+        self.histograms.render(&mut text);
+        text
+    }
+}
 
 /// The recorder, installed at the first call.
-pub(crate) fn recorder() -> &'static PrometheusHandle {
-    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
-    RECORDER.get_or_init(|| {
-        let builder = PrometheusBuilder::new();
-        let builder = builder
-            .set_buckets_for_metric(Matcher::Full("meshup_request_duration_seconds".into()), REQUEST_SECONDS)
-            .and_then(|builder| {
-                builder.set_buckets_for_metric(Matcher::Full("meshup_filter_duration_seconds".into()), FILTER_SECONDS)
-            })
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), REQUEST_SECONDS))
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_bytes".into()), BYTES))
-            .and_then(|builder| builder.set_buckets(ANY));
-        let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
-        let handle = recorder.handle();
+pub(crate) fn recorder() -> &'static Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| {
+        let exporter = PrometheusBuilder::new().build_recorder();
+        let metrics = Metrics { exporter: exporter.handle(), histograms: Arc::default() };
+        let recorder = Recorder { exporter, histograms: metrics.histograms.clone() };
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("another metrics recorder is installed: /metrics stays empty");
         }
         describe();
-        handle
+        metrics
     })
 }
 
 fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("meshup_requests_total", "Requests, by route and by the status the client got");
     describe_counter!("meshup_requests_ambiguous_total", "Requests refused because of their framing");
     describe_counter!("meshup_refusals_total", "Responses that the host made, and connections and streams it ended");
