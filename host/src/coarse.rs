@@ -6,7 +6,6 @@
 use std::{
     cell::RefCell,
     pin::Pin,
-    sync::LazyLock,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -21,16 +20,25 @@ thread_local! {
     static WAITING: RefCell<Slab<(Instant, Waker)>> = const { RefCell::new(Slab::new()) };
 }
 
-/// Now, or up to a tick of the system's (4 ms or less, as kernels are built) before: a quarter of what the exact time costs.
-pub(crate) fn now() -> Instant {
-    static BEGINNING: LazyLock<(Instant, Duration)> = LazyLock::new(|| (Instant::now(), ticks()));
-    let (instant, then) = *BEGINNING;
-    instant + ticks().saturating_sub(then)
-}
+/// A moment, up to a tick of the system's late (4 ms or less, as kernels are built). To take it costs a quarter of what an
+/// [`Instant`] costs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment(Duration);
 
-fn ticks() -> Duration {
-    // The monotonic clock begins at 0 and counts up.
-    Duration::try_from(clock_gettime(ClockId::MonotonicCoarse)).unwrap_or_default()
+impl Moment {
+    pub(crate) fn now() -> Self {
+        // The monotonic clock begins at 0 and counts up.
+        Self(Duration::try_from(clock_gettime(ClockId::MonotonicCoarse)).unwrap_or_default())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        let now = Instant::now();
+        now.checked_sub(self.elapsed()).unwrap_or(now)
+    }
 }
 
 /// Wakes whoever's deadline has come.

@@ -8,7 +8,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{
@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     body::ResponseBody,
-    coarse,
+    coarse::Moment,
     config::{self, ForwardedHeaders},
     exchange::{self, Forwarded},
     observe::{self, Refusal},
@@ -72,7 +72,7 @@ pub(crate) struct Connection {
     pub tls: OnceCell<Arc<TlsSession>>,
     /// The next response announces the end of the connection.
     closing: Cell<bool>,
-    idle_since: Cell<Instant>,
+    idle_since: Cell<Moment>,
     link: Rc<Link>,
     /// What the connection becomes once hyper is done with it.
     tunnel: RefCell<Option<(Tunnel, ActiveExchange)>>,
@@ -105,7 +105,7 @@ impl Drop for ActiveExchange {
         let left = self.0.link.exchanges.get() - 1;
         self.0.link.exchanges.set(left);
         if left == 0 {
-            self.0.idle_since.set(coarse::now());
+            self.0.idle_since.set(Moment::now());
             self.0.link.wake_reader();
         }
     }
@@ -263,7 +263,7 @@ impl Connection {
             local: peers.local,
             destination,
             closing: Cell::new(false),
-            idle_since: Cell::new(Instant::now()),
+            idle_since: Cell::new(Moment::now()),
             link: Rc::default(),
             tunnel: RefCell::default(),
             answered_barely: Cell::new(false),

@@ -5,7 +5,6 @@ use std::{
     collections::VecDeque,
     rc::Rc,
     sync::Arc,
-    time::Instant,
 };
 
 use http::{HeaderValue, Request, Response, Version, header::TRANSFER_ENCODING};
@@ -29,7 +28,7 @@ use super::{
 };
 use crate::{
     body::{RequestBody, RequestSource},
-    coarse,
+    coarse::Moment,
 };
 
 /// What is read of a response at once, and the longest response head: all of it waits where a client is slow.
@@ -49,7 +48,7 @@ pub(super) struct Pool {
 struct Idle {
     sender: Sender,
     slot: Rc<Slot>,
-    since: Instant,
+    since: Moment,
 }
 
 /// The near end of a connection.
@@ -120,7 +119,7 @@ impl Held {
     pub(super) fn give_back(self) {
         let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
         if reusable {
-            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: coarse::now() });
+            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: Moment::now() });
             self.pool.wake_one();
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::{
@@ -27,7 +27,7 @@ use super::{
     endpoint::{Busy, Hold},
     unprocessed::{Spare, is_unprocessed},
 };
-use crate::{body::RequestBody, coarse, local::LocalExecutor};
+use crate::{body::RequestBody, coarse::Moment, local::LocalExecutor};
 
 /// Beyond it another connection is made; RFC 9113 section 6.5.2 recommends that peers allow no fewer.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -65,7 +65,7 @@ struct Sent<F> {
 #[derive(Debug)]
 struct Streams {
     active: Cell<usize>,
-    idle_since: Cell<Instant>,
+    idle_since: Cell<Moment>,
 }
 
 /// One stream of a connection, counted while it lasts.
@@ -82,7 +82,7 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
-        self.0.idle_since.set(coarse::now());
+        self.0.idle_since.set(Moment::now());
     }
 }
 
@@ -193,7 +193,7 @@ impl Pool {
                 tracing::debug!(%error, "upstream connection ended");
             }
         });
-        let streams = Rc::new(Streams { active: Cell::new(0), idle_since: Cell::new(Instant::now()) });
+        let streams = Rc::new(Streams { active: Cell::new(0), idle_since: Cell::new(Moment::now()) });
         let connection = Connection { sender, streams };
         self.connections.borrow_mut().push(connection.clone());
         Ok(connection)

@@ -207,8 +207,8 @@ impl Connection {
         if self.link.exchanges.get() > 0 {
             return Due::At(now + shortest_timeout(limits));
         }
-        let deadline = self.idle_since.get() + limits.idle_timeout;
-        let rest = self.idle_since.get() + REST_AFTER;
+        let since = self.idle_since.get().instant();
+        let (deadline, rest) = (since + limits.idle_timeout, since + REST_AFTER);
         match (self.link.may_rest(), rests) {
             _ if deadline <= now => Due::Idle,
             (true, false) if rest <= now => Due::Rest,
@@ -226,7 +226,7 @@ impl Connection {
     /// When it was without a request for its grace; `None` while one is under way.
     fn grace_over(&self, ending: Ending) -> Option<Instant> {
         let busy = self.link.exchanges.get() > 0 || self.link.pace.head_since().is_some();
-        (!busy).then(|| self.idle_since.get().max(ending.since) + ending.grace)
+        (!busy).then(|| self.idle_since.get().instant().max(ending.since) + ending.grace)
     }
 
     /// Whether the HTTP/2 library ended it: because there was too much of something, or for a fault.
