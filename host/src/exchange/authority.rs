@@ -10,11 +10,11 @@ use http::{HeaderValue, Version, header::HOST, request::Parts, uri::Scheme};
 use meshup_abi::ErrorKind;
 
 /// Moves the authority of a whole URI (HTTP/2, or RFC 9112 section 3.2.2) to `host`, and checks that there is exactly
-/// one. The target itself stays.
+/// one. The target itself stays. Returns what `host` says then; only HTTP/1.0 may come without.
 ///
 /// # Errors
 /// [`ErrorKind::BadRequest`].
-pub(super) fn move_to_host(head: &mut Parts) -> Result<(), ErrorKind> {
+pub(super) fn move_to_host(head: &mut Parts) -> Result<Option<HeaderValue>, ErrorKind> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
     let target = head.uri.authority().map(|authority| (authority.as_str(), head.uri.scheme()));
@@ -33,11 +33,10 @@ pub(super) fn move_to_host(head: &mut Parts) -> Result<(), ErrorKind> {
     if !sound {
         return Err(ErrorKind::BadRequest);
     }
-    if let Some((authority, _)) = target {
-        let host = HeaderValue::from_str(authority).map_err(|_| ErrorKind::BadRequest)?;
-        head.headers.insert(HOST, host);
-    }
-    Ok(())
+    let Some((authority, _)) = target else { return Ok(host.cloned()) };
+    let host = HeaderValue::from_str(authority).map_err(|_| ErrorKind::BadRequest)?;
+    head.headers.insert(HOST, host.clone());
+    Ok(Some(host))
 }
 
 /// Whether both name the same host and port.
@@ -131,7 +130,8 @@ mod tests {
                 request = request.header(HOST, host);
             }
             let mut head = request.body(()).expect("a request").into_parts().0;
-            let moved = move_to_host(&mut head).map(|()| head.headers[HOST].to_str().expect("text"));
+            let moved = move_to_host(&mut head).map(|host| host.inspect(|host| assert_eq!(head.headers[HOST], host)));
+            let moved = moved.as_ref().map(|host| host.as_ref().expect("a host").to_str().expect("text"));
             assert_eq!(moved.ok(), expected, "{target} {host:?} {version:?}");
         }
     }

@@ -74,11 +74,12 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded, listener: &Listene
     if head.method == Method::CONNECT {
         return Err(Unacceptable::Connect);
     }
+    let host = authority::move_to_host(head).map_err(Unacceptable::Head)?;
     let (te, wishes) = clean(head, forwarded, listener).map_err(Unacceptable::Head)?;
     if te == Te::Trailers {
         head.headers.insert(header::TE, TRAILERS);
     }
-    forward(&mut head.headers, forwarded);
+    forward(&mut head.headers, forwarded, host);
     if let Some(via) = &listener.via {
         head.headers.append(header::VIA, via.of(head.version).clone());
     }
@@ -86,7 +87,6 @@ pub(crate) fn accept(head: &mut Parts, forwarded: &Forwarded, listener: &Listene
 }
 
 fn clean(head: &mut Parts, forwarded: &Forwarded, listener: &Listener) -> Result<(Te, Wishes), ErrorKind> {
-    authority::move_to_host(head)?;
     path::normalize(&mut head.uri, (&head.method, head.version), listener.path_normalization).map_err(|reason| {
         tracing::debug!(%reason, "target refused");
         ErrorKind::BadRequest
@@ -122,16 +122,24 @@ pub(crate) fn strip_response(headers: &mut HeaderMap) -> Result<(), ErrorKind> {
 
 /// At most one length, which is a number, or chunks and nothing else.
 fn is_framed_once(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let length = lengths.next();
-    let number = length.is_none_or(|length| {
-        let digits = length.as_bytes();
-        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
-    });
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    let chunks = coding.is_none_or(|coding| length.is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    number && chunks && lengths.next().is_none() && codings.next().is_none()
+    let (mut lengths, mut codings) = (0, 0);
+    // One pass over the few fields of a response costs less than two look-ups.
+    for (name, value) in headers {
+        let value = value.as_bytes();
+        let sound = if *name == header::CONTENT_LENGTH {
+            lengths += 1;
+            !value.is_empty() && value.iter().all(u8::is_ascii_digit)
+        } else if *name == header::TRANSFER_ENCODING {
+            codings += 1;
+            value.eq_ignore_ascii_case(b"chunked")
+        } else {
+            true
+        };
+        if !sound {
+            return false;
+        }
+    }
+    lengths + codings <= 1
 }
 
 /// Takes off the spaces around values that only HTTP/2 could carry (RFC 9113 section 8.2.1): HTTP/1 would not.
@@ -255,8 +263,7 @@ fn address(hop: &str) -> Option<IpAddr> {
     hop.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-fn forward(headers: &mut HeaderMap, forwarded: &Forwarded) {
-    let host = headers.get(HOST).cloned();
+fn forward(headers: &mut HeaderMap, forwarded: &Forwarded, host: Option<HeaderValue>) {
     let scheme = HeaderValue::from_static(forwarded.scheme);
     match forwarded.policy {
         ForwardedHeaders::Replace => {
@@ -327,7 +334,8 @@ mod tests {
             client: HeaderValue::from_static("10.0.0.1"),
             scheme: "http",
         };
-        forward(&mut headers, &forwarded);
+        let host = headers.get(HOST).cloned();
+        forward(&mut headers, &forwarded, host);
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "a.example");
@@ -342,7 +350,8 @@ mod tests {
             client: HeaderValue::from_static("10.0.0.1"),
             scheme: "http",
         };
-        forward(&mut headers, &forwarded);
+        let host = headers.get(HOST).cloned();
+        forward(&mut headers, &forwarded, host);
         assert_eq!(headers["x-forwarded-for"], "6.6.6.6, 7.7.7.7, 10.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert_eq!(headers["x-forwarded-host"], "a.example");

@@ -55,7 +55,10 @@ impl Exchange {
         });
         self.reply = match answer? {
             Ok(answer) => {
-                self.end.upstream_duration = Some(self.end.started.elapsed());
+                // Told to filters alone.
+                if !self.end.slots.0.is_empty() {
+                    self.end.upstream_duration = Some(self.end.started.elapsed());
+                }
                 let version = answer.0.version();
                 let mut reply = upstream_reply(answer, &self.wishes);
                 if let Some(via) = self.via.as_ref().filter(|_| reply.error.is_none()) {
