@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** what the system does not say is left out; nothing fails for it.
 
-use std::{env::consts::ARCH, fs, thread, time::SystemTime};
+use std::{env::consts::ARCH, fs, time::SystemTime};
 
 /// Date and time in UTC, processor, cores, memory and kernel.
 #[must_use]
@@ -10,7 +10,9 @@ pub fn here_and_now() -> String {
     let now = httpdate::fmt_http_date(SystemTime::now()).replace("GMT", "UTC");
     let processors = read("/proc/cpuinfo");
     let model = field(&processors, "model name").map(str::to_owned);
-    let cores = thread::available_parallelism().ok().map(|cores| format!("{cores} cores"));
+    // Not those that this thread may run on: a benchmark confines itself.
+    let cores = processors.lines().filter(|line| line.starts_with("processor")).count();
+    let cores = (cores > 0).then(|| format!("{cores} cores"));
     let memory = field(&read("/proc/meminfo"), "MemTotal").and_then(gibibytes).map(|size| format!("{size:.1} GiB"));
     let system = ["Linux", read("/proc/sys/kernel/osrelease").trim(), ARCH].join(" ");
     let known: Vec<String> = [Some(now), model, cores, memory, Some(system)].into_iter().flatten().collect();
