@@ -9,7 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Seek},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -22,6 +22,8 @@ use rustix::{
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
+/// For what writes down what it found first, perhaps under valgrind.
+const END_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A server process that accepts connections.
@@ -101,25 +103,26 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// It ended badly.
+    /// It ended badly, or had to be killed.
     pub fn end(mut self) -> Result<()> {
-        terminate(&mut self.child)?;
-        let status = self.child.wait()?;
+        let status = self.stop(END_DEADLINE)?;
         ensure!(status.success(), "it ended with {status}; it said: {}", self.said()?);
         Ok(())
     }
 
-    fn stop(&mut self) -> Result<()> {
+    fn stop(&mut self, patience: Duration) -> Result<ExitStatus> {
         // SIGTERM, for a master process to end its workers; SIGKILL would leave them behind.
         terminate(&mut self.child)?;
-        let deadline = Instant::now() + STOP_DEADLINE;
-        while self.child.try_wait()?.is_none() {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
             if Instant::now() > deadline {
                 self.child.kill()?;
             }
             thread::sleep(POLL_INTERVAL);
         }
-        Ok(())
     }
 }
 
@@ -127,7 +130,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(ending::not_now());
         // An error here means that it is gone already.
-        self.stop().ok();
+        self.stop(STOP_DEADLINE).ok();
     }
 }
 
