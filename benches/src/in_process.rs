@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use meshup::{App, Options, Source, wasm::Compiler};
 
 use crate::{
-    peers::{Setup, meshup_configuration},
+    peers::{MESHUP_THREE, Setup, meshup_configuration},
     process::{spawn, terminate},
 };
 
@@ -88,18 +88,24 @@ pub const HEADER_FILTER: &str = "module = \"builtin:rewrite\"
 config.request_headers = { set = { x-zone = \"eu-1\" }, remove = [\"upgrade-insecure-requests\"] }
 config.response_headers = { set = { x-served-by = \"meshup\" } }";
 
-/// A configuration of one worker whose one route has these filters: each one's name, and what stands in its table.
+/// A configuration of one worker whose one route has these filters.
 #[must_use]
-pub fn configuration(origin: SocketAddr, chain: &[(String, String)]) -> String {
+pub fn configuration(origin: SocketAddr, chain: &Chain) -> String {
     let setup = Setup::plain((Ipv4Addr::LOCALHOST, 0).into(), origin, Path::new(""));
     meshup_configuration(&setup, chain)
 }
 
-/// So many filters, each with this in its table.
-#[must_use]
-pub fn alike(filters: usize, table: &str) -> Vec<(String, String)> {
-    (1..=filters).map(|number| (format!("f{number}"), table.to_owned())).collect()
-}
+/// The filters of a route: each one's name, and what stands in its table.
+pub type Chain = Vec<(String, String)>;
 
-/// What is counted, and the header filters of its route.
-pub const SCENARIOS: [(&str, usize); 3] = [("no filters", 0), ("1 header filter", 1), ("3 header filters", 3)];
+/// What is counted, by name: filters with this `table`, and the three of the side-by-side comparison.
+#[must_use]
+pub fn chains(table: &str) -> [(&'static str, Chain); 4] {
+    let alike = |count| (1..=count).map(|number| (format!("f{number}"), table.to_owned())).collect();
+    [
+        ("no filters", Chain::new()),
+        ("1 header filter", alike(1)),
+        ("3 header filters", alike(3)),
+        ("3 bundled filters", MESHUP_THREE.map(|(name, table)| (name.to_owned(), table.to_owned())).into()),
+    ]
+}

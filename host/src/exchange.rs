@@ -189,7 +189,7 @@ fn info(
         request_id: request_id.filter(|id| is_request_id(id)).map(Into::into),
         protocol,
         started,
-        started_at: std::time::SystemTime::now(),
+        started_at: None,
         generation: generation.number(),
         attempts: 0,
         variables: Variables::default(),

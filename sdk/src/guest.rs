@@ -47,6 +47,7 @@ pub fn configure<F: Filter<K>, K: 'static>(filter: F, len: u32) -> u64 {
         Ok(instance) => INSTANCE.set(Some(instance)),
         Err(reason) => wire::put_bytes(&mut answer, tag::REFUSED, reason.as_bytes()),
     }
+    host::hand_over_records();
     let packed = packed(&answer);
     CONFIGURED.set(answer);
     packed
@@ -62,6 +63,7 @@ pub fn on_event(exchange: u32, event: u32, len: u32) -> u64 {
         let Some(instance) = instance else { panic!("an event came before a configuration was accepted") };
         instance.on_event(exchange, event, message);
     });
+    host::hand_over_records();
     context::with_answer(packed)
 }
 
@@ -76,6 +78,7 @@ fn offer_buffer(capacity: usize) {
 
 /// A panic ends in a trap, of which the host knows nothing but that it happened.
 fn log_panic(panic: &PanicHookInfo<'_>) {
+    host::hand_over_records();
     let message = panic.payload_as_str().unwrap_or("panic");
     match panic.location() {
         Some(place) => host::log(Level::Error, &format!("{message}, at {}:{}", place.file(), place.line())),

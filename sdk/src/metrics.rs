@@ -3,6 +3,8 @@
 //! A metric is a constant; each combination of label values is a series, whose handle is asked for once and then kept.
 //! Label values should be few: the host has a quota of series, beyond which recording does nothing.
 //!
+//! What an event brings reaches the host when the event is done: of an event that ends in a trap other than a panic, nothing.
+//!
 //! **Invariant:** recording never fails and never stops an exchange.
 //!
 //! ```

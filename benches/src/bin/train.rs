@@ -21,7 +21,7 @@ use meshup_benches::{
     load::{Clients, Handshakes, Load, Pace, Tls},
     origin,
     peers::{
-        Identity,
+        Identity, MESHUP_THREE,
         Protocol::{self, Http1, Http2},
     },
     process::{Running, free_address},
@@ -61,16 +61,18 @@ enum Listener {
     Plain,
     Filters,
     Service,
+    Retried,
     Grpc,
     TlsPlain,
     TlsFilters,
 }
 
 /// Each listener's name, filters, upstream, and whether it has TLS, in the order of [`Listener`].
-const LISTENERS: [(&str, &[&str], &str, bool); 6] = [
+const LISTENERS: [(&str, &[&str], &str, bool); 7] = [
     ("plain", &[], "http1", false),
     ("filters", &["one", "two", "three"], "http1", false),
-    ("service", &["telemetry", "one", "retry"], "http1", false),
+    ("service", &["telemetry", "check", "rewrite"], "http1", false),
+    ("retried", &["telemetry", "one", "retry"], "http1", false),
     ("grpc", &[], "http2", false),
     ("tls-plain", &[], "http1", true),
     ("tls-filters", &["one", "two", "three"], "http1", true),
@@ -90,10 +92,11 @@ const fn lesson(name: &'static str, listener: Listener, protocol: Protocol, work
 }
 
 /// Shares by what a sidecar sees: mostly small HTTP/1.1 exchanges, with and without filters.
-const LESSONS: [Lesson; 10] = [
+const LESSONS: [Lesson; 11] = [
     lesson("HTTP/1.1", Listener::Plain, Http1, Work::Get, 65_000),
     lesson("HTTP/1.1, three header filters", Listener::Filters, Http1, Work::Get, 65_000),
-    lesson("HTTP/1.1, all filters of a service", Listener::Service, Http1, Work::Get, 20_000),
+    lesson("HTTP/1.1, telemetry, a check and a rewrite", Listener::Service, Http1, Work::Get, 65_000),
+    lesson("HTTP/1.1, the same with retries", Listener::Retried, Http1, Work::Get, 15_000),
     lesson("HTTP/1.1, 1 MiB down", Listener::Plain, Http1, Work::Download, 250),
     lesson("HTTP/1.1, 1 MiB up", Listener::Plain, Http1, Work::Upload, 250),
     lesson("HTTP/1.1 over TLS", Listener::TlsFilters, Http1, Work::Get, 10_000),
@@ -145,10 +148,12 @@ fn configuration(addresses: &[SocketAddr], http1: SocketAddr, http2: SocketAddr)
              [[routes]]\nmatch = {{ listener = \"{name}\" }}\nfilters = {filters:?}\nupstream = \"{upstream}\"\n"
         )
     });
-    let filters = ["one", "two", "three"].map(|name| format!("[filters.{name}]\n{HEADER_FILTER}\n")).concat();
+    let alike = ["one", "two", "three"].map(|name| (name, HEADER_FILTER));
+    let filters = alike.into_iter().chain(MESHUP_THREE).map(|(name, table)| format!("[filters.{name}]\n{table}\n"));
+    let filters: String = filters.collect();
     format!(
         "workers = 1\nadmin.listen = \"127.0.0.1:0\"\n{}{filters}\
-         [filters.telemetry]\nmodule = \"builtin:telemetry\"\n[filters.retry]\nmodule = \"builtin:retry\"\n\
+         [filters.retry]\nmodule = \"builtin:retry\"\n\
          [upstreams.http1]\nendpoints = [\"{http1}\"]\n\
          [upstreams.http2]\nendpoints = [\"{http2}\"]\nprotocol = \"http2\"\n",
         listeners.collect::<String>()

@@ -38,8 +38,8 @@ pub struct ExchangeInfo {
     pub protocol: Version,
     /// When the request head arrived.
     pub started: Instant,
-    /// The same on the wall clock.
-    pub started_at: SystemTime,
+    /// The same on the wall clock, once a filter has asked.
+    pub started_at: Option<SystemTime>,
     /// The configuration generation.
     pub generation: u64,
     /// How often the request was sent to an upstream.
@@ -60,6 +60,16 @@ pub struct Variables {
 const LENGTHS: usize = 4;
 /// What the first variable makes room for: what filters leave is short.
 const FIRST_BLOCK: usize = 128;
+
+impl ExchangeInfo {
+    /// When the request head arrived, on the wall clock: as it goes when a filter first asks.
+    pub fn started_at(&mut self) -> SystemTime {
+        *self.started_at.get_or_insert_with(|| {
+            let now = SystemTime::now();
+            now.checked_sub(self.started.elapsed()).unwrap_or(now)
+        })
+    }
+}
 
 impl Variables {
     /// The most bytes, names and values, that one exchange may hold.

@@ -30,6 +30,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<Guest>> {
         .func_wrap(IMPORT_MODULE, import::RANDOM, crypto::random)?
         .func_wrap(IMPORT_MODULE, import::METRIC_SERIES, metrics::metric_series)?
         .func_wrap(IMPORT_MODULE, import::METRIC_RECORD, metrics::metric_record)?
+        .func_wrap(IMPORT_MODULE, import::METRIC_RECORDS, metrics::metric_records)?
         .func_wrap(IMPORT_MODULE, import::ATTRIBUTE, exchange::attribute)?
         .func_wrap(IMPORT_MODULE, import::VARIABLE, exchange::variable)?
         .func_wrap(IMPORT_MODULE, import::SET_VARIABLE, exchange::set_variable)?

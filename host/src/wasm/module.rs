@@ -230,13 +230,14 @@ fn describe_function(function: &FuncType) -> String {
 }
 
 /// Every host call.
-const IMPORTS: [&str; 17] = [
+const IMPORTS: [&str; 18] = [
     import::LOG,
     import::NOW_UNIX,
     import::NOW_MONOTONIC,
     import::RANDOM,
     import::METRIC_SERIES,
     import::METRIC_RECORD,
+    import::METRIC_RECORDS,
     import::ATTRIBUTE,
     import::VARIABLE,
     import::SET_VARIABLE,

@@ -13,11 +13,12 @@ use crate::guest::{Guest, event, info, runtime, spec};
 
 /// Every import: its arguments, `a` for an address, `l` for a length, `n` for any other number, `w` for a wide one and `f`
 /// for a fraction, and whether it gives an `i32`, or nothing.
-const CALLS: [(&str, &str, bool); 15] = [
+const CALLS: [(&str, &str, bool); 16] = [
     ("log", "nal", false),
     ("random", "al", false),
     ("metric_series", "nal", true),
     ("metric_record", "nnf", true),
+    ("metric_records", "al", true),
     ("attribute", "nal", true),
     ("variable", "alal", true),
     ("set_variable", "alal", true),

@@ -121,7 +121,7 @@ pub(crate) fn info() -> Box<ExchangeInfo> {
         request_id: None,
         protocol: http::Version::HTTP_2,
         started: Instant::now(),
-        started_at: SystemTime::UNIX_EPOCH + Duration::from_nanos(5),
+        started_at: Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(5)),
         generation: 3,
         attempts: 0,
         variables: Variables::default(),

@@ -1,6 +1,6 @@
 //! The functions guests import, called by a guest: arguments arrive, results come back, addresses are checked.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use meshup::{
     exchange::ExchangeInfo,
@@ -73,6 +73,10 @@ fn attributes() {
     assert_eq!(attribute_text(Attribute::Generation), "3");
     assert_eq!(attribute_text(Attribute::Attempts), "0");
     assert_eq!(attribute_text(Attribute::StartTime), "\x05\0\0\0\0\0\0\0");
+    let mut asked_first = ExchangeInfo { started_at: None, ..*info() };
+    let first = asked_first.started_at();
+    assert!(first.elapsed().unwrap() < Duration::from_secs(60));
+    assert_eq!(asked_first.started_at(), first);
     for absent in [Attribute::Upstream, Attribute::Endpoint, Attribute::TlsVersion, Attribute::PeerSpiffe] {
         assert_eq!(attribute(absent.code(), Some(info())).result, ABSENT);
     }
@@ -217,6 +221,32 @@ fn metric_series_have_handles() {
     assert_eq!(run(import, message, &record(1, "2")).unwrap().result, 0);
     assert_eq!(run(import, message, &record(1, "-2")).unwrap().result, INVALID);
     assert_eq!(run(import, message, &record(2, "2")).unwrap().result, INVALID);
+}
+
+#[test]
+fn many_values_are_recorded_by_one_call_and_those_that_are_not_valid_are_told() {
+    let import = r#""metric_series" (func $series (param i32 i32 i32) (result i32)))
+        (import "meshup" "metric_records" (func $records (param i32 i32) (result i32))"#;
+    let record = |series: i32, op: u32, value: f64| {
+        let bytes = [&series.to_le_bytes()[..], &op.to_le_bytes(), &value.to_le_bytes()].concat();
+        bytes.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>()
+    };
+    let call = |records: &str, len: usize| {
+        let message = format!("\\17\\00\\04\\00\\00\\00hits{records}");
+        let body = format!(
+            "(i32.add (call $series (i32.const 1) (i32.const 256) (i32.const 10))
+                (call $records (i32.const 266) (i32.const {len})))"
+        );
+        run(import, &message, &body).unwrap().result
+    };
+    let sound = record(0, 1, 2.0);
+    assert_eq!(call(&sound.repeat(3), 48), 0);
+    assert_eq!(call("", 0), 0);
+    for refused in [record(1, 1, 2.0), record(-1, 1, 2.0), record(0, 2, 2.0), record(0, 9, 2.0), record(0, 1, -2.0)] {
+        assert_eq!(call(&format!("{refused}{sound}"), 32), INVALID, "{refused}");
+    }
+    assert_eq!(call(&sound, 15), INVALID);
+    assert_eq!(call(&sound, 16 * 1025), INVALID);
 }
 
 #[test]

@@ -29,11 +29,13 @@ extern crate alloc;
 
 mod codes;
 pub mod headers;
+mod metric_record;
 mod wire;
 
 pub use codes::{
     Attribute, BodyError, ErrorKind, Event, Level, MetricKind, MetricOp, Outcome, Signature, UnknownCode, Verdict,
 };
+pub use metric_record::MetricRecord;
 pub use wire::{Field, Fields, Malformed, Overflow, Sink, SliceSink, Writer};
 
 /// The version of the ABI this crate describes; the guest's [`export::VERSION`] returns it.
@@ -77,6 +79,10 @@ pub mod import {
     pub const METRIC_SERIES: &str = "metric_series";
     /// `(series: i32, op: u32, value: f64) -> i32`: records a value. Ops are [`MetricOp`](crate::MetricOp).
     pub const METRIC_RECORD: &str = "metric_record";
+    /// `(records, len) -> i32`: records values, each a [`MetricRecord`](crate::MetricRecord) of 16 bytes, at most
+    /// [`MetricRecord::MAX`](crate::MetricRecord::MAX). [`INVALID`](crate::INVALID) when one of them is not valid; the others
+    /// count.
+    pub const METRIC_RECORDS: &str = "metric_records";
     /// `(attribute: u32, out, capacity) -> i32`: an attribute of the exchange. Ids are
     /// [`Attribute`](crate::Attribute).
     pub const ATTRIBUTE: &str = "attribute";

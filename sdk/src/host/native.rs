@@ -142,18 +142,15 @@ pub(crate) fn metric_series(kind: MetricKind, message: &[u8]) -> i32 {
     with(|world| i32::try_from(world.series_index(kind, message)).unwrap_or(INVALID))
 }
 
-pub(crate) fn metric_record(series: i32, op: MetricOp, value: f64) -> i32 {
+pub(crate) fn metric_record(series: i32, op: MetricOp, value: f64) {
     with(|world| {
-        let Some(series) = usize::try_from(series).ok().and_then(|index| world.series.get_mut(index)) else {
-            return INVALID;
-        };
+        let Some(series) = usize::try_from(series).ok().and_then(|index| world.series.get_mut(index)) else { return };
         match (op, series.values.as_mut_slice()) {
             (MetricOp::Add, [sum]) => *sum += value,
             (MetricOp::Set, [last]) => *last = value,
             _ => series.values.push(value),
         }
-        0
-    })
+    });
 }
 
 pub(crate) fn attribute(attribute: Attribute, out: &mut [u8]) -> i32 {

@@ -3,7 +3,16 @@
 //! **Invariant:** every pointer handed out is of a live Rust slice, with that slice's length.
 #![allow(unsafe_code, reason = "calling imports is unsafe")]
 
-use meshup_abi::{Attribute, Level, MetricKind, MetricOp, Signature};
+use std::cell::RefCell;
+
+use meshup_abi::{Attribute, Level, MetricKind, MetricOp, MetricRecord, Signature};
+
+/// How many values wait at most.
+const RECORDS_AT_ONCE: usize = 64;
+
+thread_local! {
+    static RECORDS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 mod import {
     #[link(wasm_import_module = "meshup")]
@@ -13,7 +22,7 @@ mod import {
         pub(super) fn now_monotonic() -> u64;
         pub(super) fn random(out: *mut u8, len: usize);
         pub(super) fn metric_series(kind: u32, message: *const u8, len: usize) -> i32;
-        pub(super) fn metric_record(series: i32, op: u32, value: f64) -> i32;
+        pub(super) fn metric_records(records: *const u8, len: usize) -> i32;
         pub(super) fn attribute(attribute: u32, out: *mut u8, capacity: usize) -> i32;
         pub(super) fn variable(name: *const u8, len: usize, out: *mut u8, capacity: usize) -> i32;
         pub(super) fn set_variable(name: *const u8, len: usize, value: *const u8, value_len: usize) -> i32;
@@ -69,9 +78,26 @@ pub(crate) fn metric_series(kind: MetricKind, message: &[u8]) -> i32 {
     unsafe { import::metric_series(kind.code(), message.as_ptr(), message.len()) }
 }
 
-pub(crate) fn metric_record(series: i32, op: MetricOp, value: f64) -> i32 {
-    // SAFETY: no memory is involved.
-    unsafe { import::metric_record(series, op.code(), value) }
+/// Remembers a value until [`hand_over_records`].
+pub(crate) fn metric_record(series: i32, op: MetricOp, value: f64) {
+    let full = RECORDS.with_borrow_mut(|records| {
+        records.extend_from_slice(&MetricRecord { series, op, value }.to_bytes());
+        records.len() >= RECORDS_AT_ONCE * MetricRecord::BYTES
+    });
+    if full {
+        hand_over_records();
+    }
+}
+
+/// Records what an event brought by one call, for each costs about as much as what it does.
+pub(crate) fn hand_over_records() {
+    RECORDS.with_borrow_mut(|records| {
+        if !records.is_empty() {
+            // SAFETY: the host reads `records`.
+            unsafe { import::metric_records(records.as_ptr(), records.len()) };
+            records.clear();
+        }
+    });
 }
 
 pub(crate) fn attribute(attribute: Attribute, out: &mut [u8]) -> i32 {

@@ -15,10 +15,10 @@ use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 use anyhow::{Context, Result};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, HEADER_FILTER, SCENARIOS, Served, alike, configuration},
+    in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
     load::{Clients, Load},
     origin,
-    peers::{self, MESHUP_THREE, Peer, Protocol, Setup},
+    peers::{self, Peer, Protocol, Setup},
     process::{ending, free_address},
 };
 
@@ -37,7 +37,7 @@ struct Arguments {
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
     sites: Option<u32>,
     /// Only this scenario.
-    #[arg(long, value_parser = chains().into_iter().map(|(name, _)| name).collect::<Vec<_>>())]
+    #[arg(long, value_parser = chains(HEADER_FILTER).into_iter().map(|(name, _)| name).collect::<Vec<_>>())]
     only: Option<String>,
     /// Be the proxy, with the configuration in this file.
     #[arg(long, hide = true)]
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
         for at_a_time in AT_A_TIME {
             println!("{name}, {at_a_time} at a time");
             let run = Run { arguments: &arguments, origin, protocol, at_a_time };
-            for (name, chain) in chains() {
+            for (name, chain) in chains(HEADER_FILTER) {
                 if arguments.only.as_deref().is_none_or(|only| only == name) {
                     run.meshup(name, &chain)?;
                 }
@@ -72,13 +72,6 @@ fn main() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is counted, and each filter's name and table: header filters, and the three of the side-by-side comparison.
-fn chains() -> Vec<(&'static str, Vec<(String, String)>)> {
-    let three = MESHUP_THREE.map(|(name, table)| (name.to_owned(), table.to_owned()));
-    let headers = SCENARIOS.map(|(name, filters)| (name, alike(filters, HEADER_FILTER)));
-    headers.into_iter().chain([("3 bundled filters", three.into())]).collect()
 }
 
 /// One kind of load.
@@ -94,7 +87,7 @@ impl Run<'_> {
         Clients::connect(&Load::small(self.protocol, self.at_a_time), address)
     }
 
-    fn meshup(&self, name: &str, chain: &[(String, String)]) -> Result<()> {
+    fn meshup(&self, name: &str, chain: &Chain) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
         std::fs::write(&file, configuration(self.origin, chain))?;

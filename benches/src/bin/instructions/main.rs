@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::Parser;
 use meshup_benches::{
-    in_process::{self, HEADER_FILTER, SCENARIOS, Served, alike, configuration},
+    in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
     load::{Clients, Load},
     origin,
     peers::Protocol,
@@ -42,7 +42,7 @@ struct Arguments {
     /// Show where they go: so many functions.
     #[arg(long, default_value_t = 0)]
     functions: usize,
-    /// What stands in the table of each filter.
+    /// What stands in the table of each header filter.
     #[arg(long, value_name = "TOML", default_value = HEADER_FILTER)]
     filter: String,
     /// Only this scenario.
@@ -73,14 +73,14 @@ fn main() -> Result<()> {
     let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
     let mut costs = Costs::new();
-    let http1 = SCENARIOS.map(|(name, filters)| (name, filters, Protocol::Http1));
-    for (name, filters, protocol) in http1.into_iter().chain([("HTTP/2, no filters", 0, Protocol::Http2)]) {
+    let http1 = chains(&arguments.filter).map(|(name, chain)| (name, chain, Protocol::Http1));
+    for (name, chain, protocol) in http1.into_iter().chain([("HTTP/2, no filters", Chain::new(), Protocol::Http2)]) {
         if arguments.only.as_deref().is_some_and(|only| only != name) {
             continue;
         }
         let folder = tempfile::tempdir()?;
         let folder = arguments.keep.as_deref().unwrap_or(folder.path());
-        let config = configuration(origin, &alike(filters, &arguments.filter));
+        let config = configuration(origin, &chain);
         let profile = count(&arguments, protocol, &config, folder)?;
         let requests: u64 = arguments.requests.into();
         let cost = Cost { total: profile::total(&profile)? / requests, parts: profile::parts(&profile, requests)? };

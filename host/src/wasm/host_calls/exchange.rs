@@ -74,7 +74,7 @@ fn write_attribute(attribute: Attribute, info: &mut ExchangeInfo, out: &mut Vec<
         Attribute::Endpoint => write!(out, "{}", info.endpoint?),
         Attribute::RequestId => out.write_all(request_id(info).as_bytes()),
         Attribute::Protocol => out.write_all(protocol(info.protocol)),
-        Attribute::StartTime => out.write_all(&unix_nanos(info.started_at).to_le_bytes()),
+        Attribute::StartTime => out.write_all(&unix_nanos(info.started_at()).to_le_bytes()),
         Attribute::Generation => write!(out, "{}", info.generation),
         Attribute::Attempts => write!(out, "{}", info.attempts),
         Attribute::RoutePrefix => out.write_all(info.route_prefix.as_ref()?.as_bytes()),
