@@ -29,7 +29,7 @@ use crate::{
 /// Writes a request's head as the fields of a message to a filter; gives their length.
 #[must_use]
 pub fn encode(head: &request::Parts) -> usize {
-    exchange::HeadFields::of_request(head, "http").as_bytes().len()
+    exchange::HeadFields::of_request(head, "http").len()
 }
 
 /// Reads a filter's answer to an event and makes its changes to the headers.

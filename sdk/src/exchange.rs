@@ -21,7 +21,10 @@ use std::time::Duration;
 pub use meshup_abi::Attribute;
 
 pub use crate::host::HostError;
-use crate::host::{self, checked, filled, with_filled};
+use crate::{
+    host::{self, checked, filled, with_filled},
+    text::as_text,
+};
 
 /// An attribute of the exchange as text; `None` when the exchange does not have it.
 #[must_use]
@@ -31,7 +34,7 @@ pub fn attribute(attribute: Attribute) -> Option<String> {
 
 /// Reads an attribute without a copy of its own; `None` when the exchange does not have it.
 pub fn with_attribute<T>(attribute: Attribute, read: impl FnOnce(&str) -> T) -> Option<T> {
-    with_filled(|out| host::attribute(attribute, out), |value| str::from_utf8(value).ok().map(read)).flatten()
+    with_filled(|out| host::attribute(attribute, out), |value| as_text(value).map(read)).flatten()
 }
 
 /// The client's IP address.

@@ -11,6 +11,7 @@ use crate::{
     context,
     headers::{Headers, HeadersMut},
     operation::Operation,
+    text::as_text,
     wire,
 };
 
@@ -64,7 +65,7 @@ impl Head {
     /// The host sends these as UTF-8; were they not, a fault is safer than a filter that decides on an empty path.
     pub(crate) fn text(&self, tag: u16) -> &str {
         let value = self.value(tag).unwrap_or_default();
-        str::from_utf8(value).unwrap_or_else(|_| panic!("field {tag} of a head is not UTF-8"))
+        as_text(value).unwrap_or_else(|| panic!("field {tag} of a head is not UTF-8"))
     }
 
     pub(crate) fn change(&mut self, tag: u16, value: &[u8]) {

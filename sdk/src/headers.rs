@@ -17,7 +17,7 @@
 
 use std::fmt;
 
-use meshup_abi::{Fields, headers::is_same_name, tag};
+use meshup_abi::{Fields, HeaderNames, headers::is_same_name, tag};
 
 mod name;
 mod prepared;
@@ -27,7 +27,7 @@ pub use name::{HeaderName, InvalidHeaderName};
 pub use prepared::PreparedHeaders;
 pub use value::{HeaderValue, InvalidHeaderValue};
 
-use crate::{buffer::Buffer, wire};
+use crate::{buffer::Buffer, text::as_text, wire};
 
 /// The headers of a request or a response. Names compare without regard to case.
 #[derive(Clone, Copy)]
@@ -46,14 +46,14 @@ impl<'a> Headers<'a> {
     /// access decision, ask [`Headers::get_bytes`].
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        str::from_utf8(self.get_bytes(name)?).ok()
+        as_text(self.get_bytes(name)?)
     }
 
     /// The first value of `name`, as it is.
     #[must_use]
     pub fn get_bytes(&self, name: &str) -> Option<&'a [u8]> {
         // As it is for most look-ups: without the iterator they cost half.
-        if self.changes.is_empty() { Fields::new(self.message).next_header(name) } else { self.get_all(name).next() }
+        if self.changes.is_empty() { self.sent(name).next_header(name) } else { self.get_all(name).next() }
     }
 
     /// Every value of `name`, in order.
@@ -75,13 +75,19 @@ impl<'a> Headers<'a> {
         listed(Fields::new(self.message))
             .filter(move |(name, _)| !replaced(changes.clone(), name))
             .chain(still_valid(Fields::new(self.changes)))
-            .filter_map(|(name, value)| Some((str::from_utf8(name).ok()?, value)))
+            .filter_map(|(name, value)| Some((as_text(name)?, value)))
+    }
+
+    /// The message's fields if `name` may be among them, otherwise none.
+    #[inline]
+    fn sent(&self, name: &str) -> Fields<'a> {
+        Fields::new(HeaderNames::fields_with(name.as_bytes(), self.message))
     }
 
     /// The fields in which `name` still counts: from the message, and from the changes.
     fn parts_with(&self, name: &str) -> (Fields<'a>, Fields<'a>) {
         let mut rest = Fields::new(self.changes);
-        let mut parts = (Fields::new(self.message), rest.clone());
+        let mut parts = (self.sent(name), rest.clone());
         loop {
             let here = rest.clone();
             let Some(Ok(field)) = rest.next() else { return parts };

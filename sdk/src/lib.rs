@@ -74,6 +74,7 @@ pub mod state;
 pub mod summary;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod text;
 mod wire;
 
 pub use fetch::fetch;

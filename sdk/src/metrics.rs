@@ -3,7 +3,8 @@
 //! A metric is a constant; each combination of label values is a series, whose handle is asked for once and then kept.
 //! Label values should be few: the host has a quota of series, beyond which recording does nothing.
 //!
-//! What an event brings reaches the host when the event is done: of an event that ends in a trap other than a panic, nothing.
+//! What an event brings reaches the host 64 values at a time and when the event is done, a panic included. Of an event that
+//! ends in another trap, such as the limits of CPU time and memory, the last values, up to 63, are lost.
 //!
 //! **Invariant:** recording never fails and never stops an exchange.
 //!

@@ -58,9 +58,9 @@ impl Told<'_> {
     /// Room for the message, bytes.
     pub(super) fn size(&self) -> usize {
         let variable = match self {
-            Self::Request { fields, .. } | Self::Response { fields, .. } => fields.as_bytes().len(),
+            Self::Request { fields, .. } | Self::Response { fields, .. } => fields.len(),
             Self::Body(Ok(body)) => body.len(),
-            Self::Fetched(Ok(fetched)) => fetched.fields.as_bytes().len() + fetched.body.len(),
+            Self::Fetched(Ok(fetched)) => fetched.fields.len() + fetched.body.len(),
             Self::Body(Err(_)) | Self::Fetched(Err(_)) | Self::Slept => 0,
         };
         FIXED + variable
@@ -68,26 +68,22 @@ impl Told<'_> {
 
     pub(super) fn write(&self, message: &mut Message<'_, '_>) -> Result<(), Overflow> {
         match self {
-            Self::Request { fields, flags } => {
-                message.u32(tag::FLAGS, *flags)?;
-                message.fields(fields.as_bytes())
-            }
-            Self::Response { status, fields, error, flags, upstream_duration } => {
-                message.u16(tag::STATUS, status.as_u16())?;
-                message.u32(tag::FLAGS, *flags)?;
+            Self::Request { fields, flags } => fields.write(message, |before| before.u32(tag::FLAGS, *flags)),
+            Self::Response { status, fields, error, flags, upstream_duration } => fields.write(message, |before| {
+                before.u16(tag::STATUS, status.as_u16())?;
+                before.u32(tag::FLAGS, *flags)?;
                 if let Some(error) = error {
-                    message.u32(tag::ERROR, error.code())?;
+                    before.u32(tag::ERROR, error.code())?;
                 }
                 if let Some(duration) = upstream_duration {
-                    message.duration(tag::UPSTREAM_DURATION, *duration)?;
+                    before.duration(tag::UPSTREAM_DURATION, *duration)?;
                 }
-                message.fields(fields.as_bytes())
-            }
+                Ok(())
+            }),
             Self::Body(Ok(body)) => message.bytes(tag::DATA, body),
             Self::Body(Err(error)) => message.u32(tag::BODY_ERROR, error.code()),
             Self::Fetched(Ok(fetched)) => {
-                message.u16(tag::STATUS, fetched.status.as_u16())?;
-                message.fields(fetched.fields.as_bytes())?;
+                fetched.fields.write(message, |before| before.u16(tag::STATUS, fetched.status.as_u16()))?;
                 message.bytes(tag::DATA, &fetched.body)
             }
             Self::Fetched(Err(error)) => message.u32(tag::ERROR, error.code()),

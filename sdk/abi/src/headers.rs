@@ -52,23 +52,27 @@ pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && (is_same(name, other) || name.eq_ignore_ascii_case(other))
 }
 
-/// Most names are in lower case already: compared by their two ends, which may overlap, where a guest's `memcmp`
-/// compares each byte.
+/// Most names are in lower case already: compared eight bytes at a time, where a guest's `memcmp` compares each byte. The
+/// last eight may overlap the others.
 #[inline]
 fn is_same(name: &[u8], other: &[u8]) -> bool {
     fn ends<const N: usize>(name: &[u8]) -> Option<([u8; N], [u8; N])> {
         Some((*name.first_chunk()?, *name.last_chunk()?))
     }
-    if name.len() > 16 {
-        return name == other;
-    }
     match (ends::<8>(name), ends::<8>(other)) {
-        (Some(ends), Some(others)) => ends == others,
+        (Some(ends), Some(others)) => ends == others && has_same_chunks(name, other),
         _ => match (ends::<4>(name), ends::<4>(other)) {
             (Some(ends), Some(others)) => ends == others,
             _ => name.iter().eq(other),
         },
     }
+}
+
+/// Whether all whole chunks of eight bytes but the first are the same.
+#[inline]
+fn has_same_chunks(name: &[u8], other: &[u8]) -> bool {
+    let (chunks, others) = (name.as_chunks::<8>().0, other.as_chunks::<8>().0);
+    chunks.iter().zip(others).skip(1).all(|(chunk, other)| u64::from_ne_bytes(*chunk) == u64::from_ne_bytes(*other))
 }
 
 /// Whether `name` is a token, in upper or lower case.

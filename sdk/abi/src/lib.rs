@@ -28,6 +28,7 @@
 extern crate alloc;
 
 mod codes;
+mod header_names;
 pub mod headers;
 mod metric_record;
 mod wire;
@@ -35,6 +36,7 @@ mod wire;
 pub use codes::{
     Attribute, BodyError, ErrorKind, Event, Level, MetricKind, MetricOp, Outcome, Signature, UnknownCode, Verdict,
 };
+pub use header_names::HeaderNames;
 pub use metric_record::MetricRecord;
 pub use wire::{Field, Fields, Malformed, Overflow, Sink, SliceSink, Writer};
 
@@ -80,8 +82,8 @@ pub mod import {
     /// `(series: i32, op: u32, value: f64) -> i32`: records a value. Ops are [`MetricOp`](crate::MetricOp).
     pub const METRIC_RECORD: &str = "metric_record";
     /// `(records, len) -> i32`: records values, each a [`MetricRecord`](crate::MetricRecord) of 16 bytes, at most
-    /// [`MetricRecord::MAX`](crate::MetricRecord::MAX). [`INVALID`](crate::INVALID) when one of them is not valid; the others
-    /// count.
+    /// [`MetricRecord::MAX`](crate::MetricRecord::MAX). [`INVALID`](crate::INVALID) when one of them is not valid, while the
+    /// others count, and when there are more or the length is not a whole number of them, and then none counts.
     pub const METRIC_RECORDS: &str = "metric_records";
     /// `(attribute: u32, out, capacity) -> i32`: an attribute of the exchange. Ids are
     /// [`Attribute`](crate::Attribute).
@@ -201,6 +203,10 @@ pub mod tag {
     pub const BUFFER: u16 = 28;
     /// Fields: the changes to the response's headers that a Pass makes ahead.
     pub const ON_RESPONSE: u16 = 29;
+    /// `u64` and `u32`, events only, as their first field: the [`bit`](crate::HeaderNames::bit_of) of every header's name
+    /// that the message holds, so that most look-ups of one that it does not hold need no walk; and how many bytes behind
+    /// this field the first header stands.
+    pub const HEADER_NAMES: u16 = 30;
 }
 
 /// Bits of a [`tag::FLAGS`] field.

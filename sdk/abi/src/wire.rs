@@ -377,23 +377,14 @@ impl<'a> Fields<'a> {
     /// guest hands over in memory, it costs twice as much.
     #[inline]
     fn find_header(&mut self, name: &str) -> Option<(usize, &'a [u8])> {
-        loop {
-            let skipped = until_name_of_length(self.rest, name.len());
-            let rest = self.rest.get(skipped..)?;
-            let (head, pair) = rest.split_first_chunk::<{ FIELD_HEADER + PAIR_HEADER }>()?;
-            let [tag_low, tag_high, a, b, c, d, ..] = *head;
-            let len = FIELD_HEADER.saturating_add(u32::from_le_bytes([a, b, c, d]) as usize);
-            self.rest = rest.get(len..)?;
-            let start = self.offset + skipped;
-            self.offset = start + len;
-            if matches!(u16::from_le_bytes([tag_low, tag_high]), crate::tag::HEADER | crate::tag::HEADER_SET)
-                && let Some(pair) = len.checked_sub(head.len()).and_then(|len| pair.get(..len))
-                && let Some((found, value)) = pair.split_at_checked(name.len())
-                && headers::is_same_name(found, name.as_bytes())
-            {
-                return Some((start, value));
-            }
-        }
+        let at = until_header(self.rest, name.as_bytes());
+        let (head, field) = self.rest.get(at..)?.split_first_chunk::<FIELD_HEADER>()?;
+        let [_, _, len @ ..] = *head;
+        let (pair, rest) = field.split_at_checked(u32::from_le_bytes(len) as usize)?;
+        let start = self.offset + at;
+        self.offset = start + FIELD_HEADER + pair.len();
+        self.rest = rest;
+        Some((start, pair.get(PAIR_HEADER + name.len()..)?))
     }
 
     /// The fields that are still to come.
@@ -419,25 +410,30 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// How many bytes of `fields` there are before one that may be a pair with a name of that length.
+/// How many bytes of `fields` there are before the first header of that name; all of them if there is none.
 // A function of its own, so that a guest keeps all of it in registers: this is where a look-up spends its time.
 #[inline(never)]
-fn until_name_of_length(fields: &[u8], name_len: usize) -> usize {
+fn until_header(fields: &[u8], name: &[u8]) -> usize {
     let mut rest = fields;
     // Nothing shorter is a pair.
     while let Some(head) = rest.first_chunk::<{ FIELD_HEADER + PAIR_HEADER }>() {
-        let [_, _, a, b, c, d, name @ ..] = *head;
-        if u32::from_le_bytes(name) as usize == name_len {
-            break;
-        }
+        let [tag_low, tag_high, a, b, c, d, name_len @ ..] = *head;
         let Some(behind) =
             rest.get(FIELD_HEADER..).and_then(|rest| rest.get(u32::from_le_bytes([a, b, c, d]) as usize..))
         else {
             break;
         };
+        if u32::from_le_bytes(name_len) as usize == name.len()
+            && matches!(u16::from_le_bytes([tag_low, tag_high]), crate::tag::HEADER | crate::tag::HEADER_SET)
+            && let Some(pair) = rest.get(head.len()..rest.len() - behind.len())
+            && let Some((found, _)) = pair.split_at_checked(name.len())
+            && headers::is_same_name(found, name)
+        {
+            return fields.len() - rest.len();
+        }
         rest = behind;
     }
-    fields.len() - rest.len()
+    fields.len()
 }
 
 /// Blanks the field that begins at byte `at` of `message`.

@@ -102,13 +102,9 @@ fn request_id(info: &mut ExchangeInfo) -> &str {
 
 /// Written by hand: formatting takes four times as long.
 fn hexadecimal(bytes: [u8; 16]) -> String {
-    let mut digits = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 0xf] {
-            digits.push(char::from(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit }));
-        }
-    }
-    digits
+    let pairs =
+        bytes.map(|byte| [byte >> 4, byte & 0xf].map(|digit| digit + if digit < 10 { b'0' } else { b'a' - 10 }));
+    String::from_utf8_lossy(pairs.as_flattened()).into_owned()
 }
 
 fn protocol(version: Version) -> &'static [u8] {
