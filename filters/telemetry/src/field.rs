@@ -155,7 +155,7 @@ impl Field {
             Self::Upstream => Value::text(exchange::upstream()),
             Self::Endpoint => Value::text(exchange::endpoint()),
             Self::RequestId => Value::text(exchange::request_id()),
-            Self::TraceId => Value::text(trace.map(|trace| format!("{:032x}", trace.trace_id))),
+            Self::TraceId => Value::text(trace.map(|trace| trace.trace_id())),
             Self::Outcome => Value::Text(summary.outcome.as_str().to_owned()),
             Self::GrpcStatus => summary.grpc_status.map_or(Value::Absent, |status| Value::Number(status.into())),
             Self::Variable(name) => Value::bytes(exchange::variable(name).as_deref()),

@@ -19,7 +19,9 @@ const KNOWN_FLAGS: u8 = 3;
 /// The trace and the span of this hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceContext {
-    pub(crate) trace_id: u128,
+    /// High half and low half: with a `u128` in it, what is remembered of an exchange would want an alignment for which
+    /// a guest's allocator takes three times as long.
+    trace_id: [u64; 2],
     span_id: u64,
     flags: u8,
 }
@@ -44,14 +46,14 @@ impl Sampler {
 
 /// Continues the request's trace, or begins one, and tells the upstream.
 pub(crate) fn carry_on(req: &mut Request, sampler: &Sampler) -> TraceContext {
-    let random = random::bytes::<32>();
+    let random = random_numbers();
     let context = match received(req) {
-        Some(context) => TraceContext { span_id: nonzero(number(&random[..8])), ..context },
+        Some(context) => TraceContext { span_id: nonzero(random[0]), ..context },
         None => {
             if req.headers().contains(TRACESTATE) {
                 req.headers_mut().remove(TRACESTATE);
             }
-            TraceContext::new(&random, sampler)
+            TraceContext::new(random, sampler)
         }
     };
     req.headers_mut().set(TRACEPARENT, context.traceparent());
@@ -66,9 +68,8 @@ fn received(req: &Request) -> Option<TraceContext> {
 }
 
 impl TraceContext {
-    fn new(random: &[u8; 32], sampler: &Sampler) -> Self {
-        let trace_id = u128::from(number(&random[8..16])) << 64 | u128::from(nonzero(number(&random[16..24])));
-        Self { trace_id, span_id: nonzero(number(&random[..8])), flags: sampler.flags(number(&random[24..])) }
+    fn new([span, high, low, chance]: [u64; 4], sampler: &Sampler) -> Self {
+        Self { trace_id: [high, nonzero(low)], span_id: nonzero(span), flags: sampler.flags(chance) }
     }
 
     /// A value of `traceparent`: `00-{trace id}-{parent id}-{flags}`. Later versions may go on behind another dash.
@@ -83,23 +84,26 @@ impl TraceContext {
             _ => rest.first().is_none_or(|byte| *byte == b'-'),
         };
         let context = Self {
-            trace_id: hex(&fields[3..35])?,
-            span_id: u64::try_from(hex(&fields[36..52])?).ok()?,
+            trace_id: [hex(&fields[3..19])?, hex(&fields[19..35])?],
+            span_id: hex(&fields[36..52])?,
             flags: u8::try_from(hex(&fields[53..])?).ok()? & KNOWN_FLAGS,
         };
-        (valid_rest && context.trace_id != 0 && context.span_id != 0).then_some(context)
+        (valid_rest && context.trace_id != [0, 0] && context.span_id != 0).then_some(context)
+    }
+
+    /// The trace's id in 32 digits.
+    pub(crate) fn trace_id(&self) -> String {
+        let [high, low] = self.trace_id;
+        format!("{high:016x}{low:016x}")
     }
 
     /// The same, of version 0: in one pass, for every request has one.
     fn traceparent(&self) -> [u8; TRACEPARENT_BYTES] {
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let (trace_id, rest) = value[3..].split_at_mut(33);
-        let span_id = &mut rest[..16];
-        for (digits, number) in trace_id.as_chunks_mut().0.iter_mut().zip(self.trace_id.to_be_bytes().as_chunks().0) {
-            *digits = hex_digits(u32::from_be_bytes(*number));
-        }
-        for (digits, number) in span_id.as_chunks_mut().0.iter_mut().zip(self.span_id.to_be_bytes().as_chunks().0) {
-            *digits = hex_digits(u32::from_be_bytes(*number));
+        let [high, low] = self.trace_id;
+        for (at, number) in [(3, high), (19, low), (36, self.span_id)] {
+            value[at..at + 8].copy_from_slice(&hex_digits((number >> 32) as u32));
+            value[at + 8..at + 16].copy_from_slice(&hex_digits(number as u32));
         }
         // The flags that have a meaning are within one digit. Not by `hex_digits`: for WebAssembly, LLVM 22.1 folds the
         // byte swap of a number whose upper bits it knows to a wrong constant.
@@ -121,16 +125,22 @@ fn hex_digits(number: u32) -> [u8; 8] {
 }
 
 /// Lower case only.
-fn hex(digits: &[u8]) -> Option<u128> {
+fn hex(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |number, digit| match digit {
-        b'0'..=b'9' => Some(number << 4 | u128::from(digit - b'0')),
-        b'a'..=b'f' => Some(number << 4 | u128::from(digit - b'a' + 10)),
+        b'0'..=b'9' => Some(number << 4 | u64::from(digit - b'0')),
+        b'a'..=b'f' => Some(number << 4 | u64::from(digit - b'a' + 10)),
         _ => None,
     })
 }
 
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+/// All that an exchange needs, by one call of the host.
+fn random_numbers() -> [u64; 4] {
+    let bytes = random::bytes::<32>();
+    let mut numbers = [0; 4];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+        *number = u64::from_be_bytes(*bytes);
+    }
+    numbers
 }
 
 /// Zero is no id.
@@ -148,7 +158,11 @@ mod tests {
     #[test]
     fn only_what_the_specification_allows_is_continued() {
         let context = |flags| {
-            Some(TraceContext { trace_id: 0x4bf92f3577b34da6a3ce929d0e0e4736, span_id: 0x00f067aa0ba902b7, flags })
+            Some(TraceContext {
+                trace_id: [0x4bf92f3577b34da6, 0xa3ce929d0e0e4736],
+                span_id: 0x00f067aa0ba902b7,
+                flags,
+            })
         };
         for (value, expected) in [
             (format!("00-{TRACE}-{SPAN}-01"), context(1)),
