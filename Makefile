@@ -5,7 +5,7 @@ CARGO ?= cargo
 # The demo and the tests share the dev profile, so that the dependencies are compiled once for both.
 first_build = @[ -d target/debug/deps ] || echo "meshup: the first build compiles all dependencies; it takes some minutes"
 
-.PHONY: help demo test release bench scaling idle micro calls profile instructions instructions-commit image image-test check wasm-target
+.PHONY: help demo test release bench scaling idle micro calls calls-check calls-commit profile instructions instructions-commit image image-test check wasm-target
 
 help:
 	@echo "make demo    the proxy with an origin and the bundled filters; prints requests to try"
@@ -17,7 +17,7 @@ help:
 	@echo "             takes ARGS too, and so do idle, calls and instructions"
 	@echo "make idle    memory of idle connections"
 	@echo "make micro   micro-benchmarks of the parts of a request's path"
-	@echo "make calls   allocations and system calls per request"
+	@echo "make calls   allocations and system calls per request; make calls-check compares them with the committed figures"
 	@echo "make instructions   instructions per request, beside the committed figures"
 	@echo "make profile record anew what the optimised binary is optimised for"
 	@echo "make image   the container image \`meshup\`, and a test of what is in it"
@@ -40,7 +40,7 @@ test: wasm-target
 # built with the same flags, so that the dependencies are compiled once.
 # Put together once, here: a goal hands its variables on to what it needs, and flags that are there twice are others.
 release_flags := $(RUSTFLAGS) -Cprofile-use=$(wildcard $(CURDIR)/host/profile/native.*.profdata)
-release bench scaling idle micro calls instructions instructions-commit: export RUSTFLAGS := $(release_flags)
+release bench scaling idle micro calls calls-check calls-commit instructions instructions-commit: export RUSTFLAGS := $(release_flags)
 
 release: wasm-target
 	@[ -d target/release/deps ] || echo "meshup: the first release build takes some minutes"
@@ -65,6 +65,13 @@ micro: wasm-target
 # Counted, not timed. System calls need strace.
 calls: wasm-target
 	$(measure) calls -- $(ARGS)
+
+# How often a request asks for memory and calls the system, beside the committed figures.
+calls-check: wasm-target
+	$(measure) calls -- --check benches/calls.toml $(ARGS)
+
+calls-commit: wasm-target
+	$(measure) calls -- --write benches/calls.toml
 
 # The profiles that `make release` and `make image` use.
 profile: wasm-target

@@ -1,8 +1,26 @@
-//! Where and when figures are measured, for those who read them later.
+//! The machine: who measures on it, and where and when figures are measured, for those who read them later.
 //!
 //! **Invariant:** what the system does not say is left out; nothing fails for it.
 
-use std::{env::consts::ARCH, fs, time::SystemTime};
+use std::{
+    env::{self, consts::ARCH},
+    fs::{self, File},
+    time::SystemTime,
+};
+
+use anyhow::{Context, Result, anyhow};
+
+/// Keeps others who measure on the same cores from it, while it is held.
+///
+/// # Errors
+///
+/// Someone does already.
+pub fn reserve() -> Result<File> {
+    let path = env::temp_dir().join("meshup-bench.lock");
+    let file = File::options().create(true).append(true).open(&path).with_context(|| path.display().to_string())?;
+    file.try_lock().map_err(|error| anyhow!("another measurement is under way: {}: {error}", path.display()))?;
+    Ok(file)
+}
 
 /// Date and time in UTC, processor, cores, memory and kernel.
 #[must_use]

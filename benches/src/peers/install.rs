@@ -15,9 +15,10 @@ pub(super) fn found(program: &str, install: &str) -> Option<PathBuf> {
     in_path(program).or_else(|| absent(program, install))
 }
 
-/// The same, or the one that the Python package carries among its own files.
+/// The one that the Python package carries among its own files, or the same: what such a package puts into the `PATH` is
+/// a wrapper that may stay, and would be measured with it.
 pub(super) fn found_or_packaged(program: &str, inside_package: &str, install: &str) -> Option<PathBuf> {
-    in_path(program).or_else(|| in_python(inside_package)).or_else(|| absent(program, install))
+    in_python(inside_package).or_else(|| in_path(program)).or_else(|| absent(program, install))
 }
 
 /// Servers live in sbin, which is not in everyone's PATH.

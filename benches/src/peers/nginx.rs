@@ -48,6 +48,7 @@ fn configuration(setup: &Setup) -> String {
         "daemon off;
 {user}
 worker_processes {workers};
+pcre_jit on;
 pid {folder}/pid;
 error_log {folder}/error.log crit;
 events {{ worker_connections {CONNECTIONS}; }}

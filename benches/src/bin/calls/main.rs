@@ -2,17 +2,19 @@
 //!
 //! The program starts itself as the proxy (the library, filters compiled in process) and sends it requests over kept-alive
 //! connections. Allocations are counted by an allocator around meshup's own; system calls by strace, nginx's beside them
-//! where there is one. The counts do not depend on how busy the machine is, or hardly.
+//! where there is one. The counts hardly depend on how busy the machine is, but for the calls that wait: with several
+//! requests at a time these are the fewer the more of them are there at once.
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
 mod allocations;
+mod gate;
 mod sites;
 mod system;
 
 use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use meshup_benches::{
     in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
@@ -22,7 +24,10 @@ use meshup_benches::{
     process::{ending, free_address},
 };
 
-use crate::system::Calls;
+use crate::{
+    gate::{All, Taken},
+    system::Calls,
+};
 
 #[global_allocator]
 static ALLOCATOR: allocations::Counting = allocations::Counting;
@@ -39,6 +44,12 @@ struct Arguments {
     /// Only this scenario.
     #[arg(long, value_parser = chains(HEADER_FILTER).into_iter().map(|(name, _)| name).collect::<Vec<_>>())]
     only: Option<String>,
+    /// Fail if a request takes more than this file says, by one of either for every second request.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
+    /// Write what a request takes to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    write: Option<PathBuf>,
     /// Be the proxy, with the configuration in this file.
     #[arg(long, hide = true)]
     serve: Option<PathBuf>,
@@ -58,18 +69,29 @@ fn main() -> Result<()> {
     }
     let _files = ending::with_children()?;
     let origin = origin::start(Protocol::Http1)?;
-    let nginx = peers::nginx();
-    for (protocol, name) in PROTOCOLS {
-        for at_a_time in AT_A_TIME {
-            println!("{name}, {at_a_time} at a time");
+    let is_gate = arguments.check.is_some() || arguments.write.is_some();
+    let nginx = if is_gate { None } else { peers::nginx() };
+    let mut all = All::new();
+    for (protocol, protocol_name) in PROTOCOLS {
+        // With several at a time, how much is there at each look depends on the machine.
+        for at_a_time in AT_A_TIME.into_iter().filter(|count| !is_gate || *count == 1) {
+            let load = format!("{protocol_name}, {at_a_time} at a time");
+            println!("{load}");
             let run = Run { arguments: &arguments, origin, protocol, at_a_time };
             for (name, chain) in chains(HEADER_FILTER) {
                 if arguments.only.as_deref().is_none_or(|only| only == name) {
-                    run.meshup(name, &chain)?;
+                    all.insert(format!("{load}, {name}"), run.meshup(name, &chain)?);
                 }
             }
             nginx.as_ref().map(|nginx| run.nginx(nginx)).transpose()?;
         }
+    }
+    if let Some(file) = &arguments.write {
+        gate::write(file, &all)?;
+    }
+    if let Some(file) = &arguments.check {
+        let faults = gate::faults(&gate::read(file)?, &all);
+        ensure!(faults.is_empty(), "more than {} allows:\n{faults}", file.display());
     }
     Ok(())
 }
@@ -87,7 +109,7 @@ impl Run<'_> {
         Clients::connect(&Load::small(self.protocol, self.at_a_time), address)
     }
 
-    fn meshup(&self, name: &str, chain: &Chain) -> Result<()> {
+    fn meshup(&self, name: &str, chain: &Chain) -> Result<Taken> {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("meshup.toml");
         std::fs::write(&file, configuration(self.origin, chain))?;
@@ -108,7 +130,8 @@ impl Run<'_> {
         }
         let calls = system::count(&[proxy.id()], folder.path(), || clients.run_in_rounds(requests))?;
         println!("  {name:<18} {}", of_each(&calls, requests));
-        Ok(())
+        let counted = calls.iter().filter(|(name, _)| *name != system::WAITING).map(|(_, count)| count);
+        Ok(Taken { blocks: new + grown, system_calls: counted.sum::<u64>() as f64 / requests as f64 })
     }
 
     fn nginx(&self, nginx: &Peer) -> Result<()> {

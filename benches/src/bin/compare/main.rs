@@ -77,6 +77,7 @@ fn main() -> Result<()> {
 }
 
 fn compare(arguments: &Arguments) -> Result<()> {
+    let _machine = machine::reserve()?;
     let _files = ending::with_children()?;
     let target = target_folder()?;
     let output = arguments.output.clone().unwrap_or_else(|| target.join("bench"));
@@ -122,7 +123,8 @@ fn run(bench: &Bench, scenario: &Scenario, peers: &[Peer], rounds: usize) -> Tab
     let mut table = Table::new(scenario.title);
     for round in 1..=rounds {
         eprintln!("{}: round {round} of {rounds}", scenario.name);
-        for peer in peers {
+        // Each round begins with another: whatever wears off or comes up meanwhile falls to all alike.
+        for peer in peers.iter().cycle().skip(round - 1).take(peers.len()) {
             for filters in scenario.filters {
                 let name = row_name(peer, *filters);
                 match bench.measure(peer, scenario, *filters) {

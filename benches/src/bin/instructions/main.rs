@@ -14,7 +14,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use meshup_benches::{
     in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
@@ -97,7 +97,7 @@ fn main() -> Result<()> {
     if let Some(file) = &arguments.check {
         let committed = gate::read(file)?;
         let (faults, unknown) = (gate::faults(&committed, &costs), gate::unknown_parts(&committed, &costs));
-        if !unknown.is_empty() {
+        if !unknown.is_empty() && faults.is_empty() {
             let parts = unknown.join(", ");
             eprintln!("{} has no part {parts}: write it anew (make instructions-commit)", file.display());
         }
@@ -110,7 +110,9 @@ fn main() -> Result<()> {
 /// Counts one scenario; the file with callgrind's result.
 fn count(arguments: &Arguments, protocol: Protocol, config: &str, folder: &Path) -> Result<PathBuf> {
     let file = folder.join("meshup.toml");
-    std::fs::write(&file, config)?;
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&file, config))
+        .with_context(|| file.display().to_string())?;
     let output = folder.join("callgrind.out");
     let mut proxy = Served::start(valgrind(&output)?, &file)?;
     let mut clients = Clients::connect(&Load::small(protocol, arguments.connections.into()), proxy.address)?;

@@ -35,6 +35,8 @@ pub(crate) fn parts(profile: &Path, requests: u64) -> Result<BTreeMap<String, u6
         *parts.entry(part(&function).to_owned()).or_default() += cost;
     }
     parts.values_mut().for_each(|cost| *cost /= requests);
+    // What happens once in a while is not worth a line that comes and goes.
+    parts.retain(|_, cost| *cost > 0);
     Ok(parts)
 }
 

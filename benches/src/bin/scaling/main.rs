@@ -62,6 +62,7 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
+    let _machine = machine::reserve()?;
     let _files = ending::with_children()?;
     let target = target_folder()?;
     let bench = Bench {
