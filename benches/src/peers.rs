@@ -203,7 +203,7 @@ pub fn present(meshup: &Path, folder_for_builds: &Path) -> Vec<Peer> {
 /// The first digits with dots among them, behind the word `version` where it is said: a program may name its own path
 /// before.
 fn version_in(text: &str) -> Option<&str> {
-    let said = ["version: ", "version "].into_iter().find_map(|word| text.split_once(word));
+    let said = ["Version: ", "version: ", "version "].into_iter().find_map(|word| text.split_once(word));
     let text = said.map_or(text, |(_, behind)| behind);
     let numbers = text.split(|char: char| !char.is_ascii_digit() && char != '.').map(|number| number.trim_matches('.'));
     numbers.into_iter().find(|number| number.contains('.'))
@@ -229,6 +229,7 @@ mod tests {
             ("nginx version: nginx/1.22.1\n", Some("1.22.1")),
             ("HAProxy version 2.6.12-1+deb12u4 2026/10/17", Some("2.6.12")),
             ("/opt/versions/3.11.7/bin/envoy  version: 9e5580933739775e/1.40.0/Clean/RELEASE", Some("1.40.0")),
+            ("Version:      3.7.15\nCodename:     saintnectaire\nGo version:   go1.26.9", Some("3.7.15")),
             ("v2.11.7 h1:yj0Y4fY=", Some("2.11.7")),
             ("nothing. At 5 o'clock", None),
         ] {
