@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** only processes started here are signalled, by their own id.
 
+pub mod committed;
 pub mod in_process;
 pub mod load;
 pub mod machine;

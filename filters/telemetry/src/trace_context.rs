@@ -68,6 +68,12 @@ fn received(req: &Request) -> Option<TraceContext> {
 }
 
 impl TraceContext {
+    /// The trace's id in 32 digits.
+    pub(crate) fn trace_id(&self) -> String {
+        let [high, low] = self.trace_id;
+        format!("{high:016x}{low:016x}")
+    }
+
     fn new([span, high, low, chance]: [u64; 4], sampler: &Sampler) -> Self {
         Self { trace_id: [high, nonzero(low)], span_id: nonzero(span), flags: sampler.flags(chance) }
     }
@@ -89,12 +95,6 @@ impl TraceContext {
             flags: u8::try_from(hex(&fields[53..])?).ok()? & KNOWN_FLAGS,
         };
         (valid_rest && context.trace_id != [0, 0] && context.span_id != 0).then_some(context)
-    }
-
-    /// The trace's id in 32 digits.
-    pub(crate) fn trace_id(&self) -> String {
-        let [high, low] = self.trace_id;
-        format!("{high:016x}{low:016x}")
     }
 
     /// The same, of version 0: in one pass, for every request has one.

@@ -5,9 +5,8 @@
 //!
 //! **Invariant:** a header that the message holds is in the set; one that it does not hold rarely is.
 
-use crate::tag;
+use crate::{tag, wire::FIELD_HEADER};
 
-const FIELD_HEADER: usize = 6;
 const PAYLOAD: usize = size_of::<u64>() + size_of::<u32>();
 
 /// A set of header names.

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::headers;
 
-const FIELD_HEADER: usize = 6;
+pub(crate) const FIELD_HEADER: usize = 6;
 const PAIR_HEADER: usize = 4;
 /// What opens an answer.
 const VERDICT: usize = 4;

@@ -4,7 +4,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use meshup_benches::committed;
 use serde::{Deserialize, Serialize};
 
 /// How much more of each is let pass: what a request does once is a whole one.
@@ -23,22 +24,15 @@ pub(crate) struct Taken {
 /// By the name of the scenario.
 pub(crate) type All = BTreeMap<String, Taken>;
 
-/// Reads what was committed.
-pub(crate) fn read(file: &Path) -> Result<All> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    toml::from_str(&text).with_context(|| file.display().to_string())
-}
-
 /// Commits these.
 pub(crate) fn write(file: &Path, all: &All) -> Result<()> {
     let hundredths = |number: f64| (number * 100.0).round() / 100.0;
     let rounded =
         |taken: &Taken| Taken { blocks: hundredths(taken.blocks), system_calls: hundredths(taken.system_calls) };
     let rounded: All = all.iter().map(|(name, taken)| (name.clone(), rounded(taken))).collect();
-    let text = "# Blocks of memory and system calls per proxied request; `make calls-check` compares.\n\
-        # After a change that is worth its price: `make calls-commit`.\n"
-        .to_owned();
-    std::fs::write(file, text + &toml::to_string(&rounded)?).with_context(|| file.display().to_string())
+    let comment = "# Blocks of memory and system calls per proxied request; `make calls-check` compares.\n\
+        # After a change that is worth its price: `make calls-commit`.\n";
+    committed::write(file, comment, &rounded)
 }
 
 /// What is wrong with `now`; empty if nothing is.
@@ -81,6 +75,6 @@ mod tests {
     fn what_is_written_is_read_again() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         write(file.path(), &taken(12.004, 4.0)).expect("it is written");
-        assert_eq!(read(file.path()).expect("it is read"), taken(12.0, 4.0));
+        assert_eq!(committed::read::<All>(file.path()).expect("it is read"), taken(12.0, 4.0));
     }
 }

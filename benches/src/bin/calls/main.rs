@@ -17,6 +17,7 @@ use std::{io::BufRead, net::SocketAddr, path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use meshup_benches::{
+    committed,
     in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
     load::{Clients, Load},
     origin,
@@ -90,7 +91,7 @@ fn main() -> Result<()> {
         gate::write(file, &all)?;
     }
     if let Some(file) = &arguments.check {
-        let faults = gate::faults(&gate::read(file)?, &all);
+        let faults = gate::faults(&committed::read(file)?, &all);
         ensure!(faults.is_empty(), "more than {} allows:\n{faults}", file.display());
     }
     Ok(())

@@ -10,14 +10,15 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use meshup_benches::committed;
 use serde::{Deserialize, Serialize};
 
 /// How much more than the committed figure is let pass, as a share of it.
 const TOLERANCE: f64 = 0.05;
 
 /// The part that is compiled WebAssembly, whose count is exact.
-pub(crate) const GUEST: &str = "guest";
+const GUEST: &str = "guest";
 
 /// Instructions per request of one scenario, and what makes them up.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,18 +31,11 @@ pub(crate) struct Cost {
 /// Costs by the name of their scenario.
 pub(crate) type Costs = BTreeMap<String, Cost>;
 
-/// Reads the committed costs.
-pub(crate) fn read(file: &Path) -> Result<Costs> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    toml::from_str(&text).with_context(|| file.display().to_string())
-}
-
 /// Commits these costs.
 pub(crate) fn write(file: &Path, costs: &Costs) -> Result<()> {
-    let text = "# User instructions per proxied request, counted by callgrind; `make instructions` compares.\n\
-        # After a change that is worth its price: `make instructions-commit`.\n"
-        .to_owned();
-    std::fs::write(file, text + &toml::to_string(costs)?).with_context(|| file.display().to_string())
+    let comment = "# User instructions per proxied request, counted by callgrind; `make instructions` compares.\n\
+        # After a change that is worth its price: `make instructions-commit`.\n";
+    committed::write(file, comment, costs)
 }
 
 /// What is wrong with `now`; empty if nothing is.
@@ -156,6 +150,6 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let written = costs(40_000, &[("hyper", 10_000)]);
         write(file.path(), &written).expect("it is written");
-        assert_eq!(read(file.path()).expect("it is read"), written);
+        assert_eq!(committed::read::<Costs>(file.path()).expect("it is read"), written);
     }
 }

@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use meshup_benches::{
+    committed,
     in_process::{self, Chain, HEADER_FILTER, Served, chains, configuration},
     load::{Clients, Load},
     origin,
@@ -55,7 +56,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     check: Option<PathBuf>,
     /// Write what a request costs to this file.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
     write: Option<PathBuf>,
     /// Be the proxy, with the configuration in this file.
     #[arg(long, hide = true)]
@@ -95,7 +96,7 @@ fn main() -> Result<()> {
         gate::write(file, &costs)?;
     }
     if let Some(file) = &arguments.check {
-        let committed = gate::read(file)?;
+        let committed: Costs = committed::read(file)?;
         let (faults, unknown) = (gate::faults(&committed, &costs), gate::unknown_parts(&committed, &costs));
         if !unknown.is_empty() && faults.is_empty() {
             let parts = unknown.join(", ");
