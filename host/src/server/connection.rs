@@ -43,6 +43,7 @@ use crate::{
     body::ResponseBody,
     coarse::Moment,
     config::{self, ForwardedHeaders},
+    cork::{Corked, Turning, Turns},
     exchange::{self, Forwarded},
     observe::{self, Refusal},
     transport::Transport,
@@ -281,9 +282,11 @@ async fn serve(connection: Rc<Connection>, stream: TcpStream, tls: Option<Arc<Tl
     let Some((stream, beginning, alpn)) = begun else { return };
     let link = connection.link.clone();
     if alpn.map_or(beginning.is_http2(), |alpn| alpn == Alpn::Http2) {
+        let stream = Corked::new(stream);
+        let turns = stream.turns();
         let io = Guarded::http2(stream, beginning, connection.listener.limits.max_control_frames, link);
         // In a task of its own: this one has room for HTTP/1 and its handshake, for which there is no more use.
-        tokio::task::spawn_local(http2(connection, io, closing));
+        tokio::task::spawn_local(http2(connection, io, turns, closing));
     } else {
         let io = Guarded::http1(stream, beginning, link);
         http1(connection, io, closing).await;
@@ -335,7 +338,12 @@ async fn grace_over(worker: &Worker, mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(worker.drain_idle_grace()).await;
 }
 
-async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watch::Receiver<bool>) {
+async fn http2(
+    connection: Rc<Connection>,
+    io: Guarded<Corked<Transport>>,
+    turns: Turns<Transport>,
+    closing: watch::Receiver<bool>,
+) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
     let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
@@ -348,9 +356,10 @@ async fn http2(connection: Rc<Connection>, io: Guarded<Transport>, closing: watc
         .max_send_buf_size(limits.http2_send_buffer)
         .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
         .serve_connection(TokioIo::new(io), service);
+    let served = Turning::new(served, turns, |sent| connection.link.pace.turned(sent));
     let (timer, mut served) = (pin!(Fates::timer(&connection)), pin!(served));
     let mut fates = Fates::new(&connection, closing, timer);
-    drive(&mut fates, served.as_mut(), |_, served| served.graceful_shutdown()).await;
+    drive(&mut fates, served.as_mut(), |_, served| served.task().graceful_shutdown()).await;
 }
 
 #[cfg(test)]

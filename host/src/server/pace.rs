@@ -4,6 +4,8 @@
 
 use std::{cell::Cell, task::Poll, time::Instant};
 
+use crate::cork::Sent;
+
 /// One connection's.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -33,6 +35,17 @@ impl Pace {
         note(&self.write_since, outcome.is_pending());
         outcome
     }
+
+    /// Notes what became of what was written in a turn.
+    #[inline]
+    pub(super) fn turned(&self, sent: Sent) {
+        match sent {
+            Sent::Nothing => {}
+            Sent::All => note(&self.write_since, false),
+            Sent::None => note(&self.write_since, true),
+            Sent::Some => self.write_since.set(Some(Instant::now())),
+        }
+    }
 }
 
 #[inline]
@@ -55,5 +68,19 @@ mod tests {
         assert_eq!(pace.write_since(), since);
         assert!(pace.wrote(Poll::Ready(())).is_ready());
         assert_eq!((pace.write_since(), pace.head_since()), (None, None));
+    }
+    #[test]
+    fn a_peer_that_takes_some_is_waited_for_anew() {
+        let pace = Pace::default();
+        pace.turned(Sent::None);
+        let since = pace.write_since();
+        pace.turned(Sent::None);
+        pace.turned(Sent::Nothing);
+        assert_eq!(pace.write_since(), since);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        pace.turned(Sent::Some);
+        assert!(pace.write_since() > since);
+        pace.turned(Sent::All);
+        assert_eq!(pace.write_since(), None);
     }
 }

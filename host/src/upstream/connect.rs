@@ -2,7 +2,6 @@
 
 use std::io;
 
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::EndpointKey;
@@ -12,9 +11,9 @@ use crate::transport::Transport;
 ///
 /// # Errors
 /// What the operating system or the TLS handshake said, or [`io::ErrorKind::TimedOut`].
-pub(super) async fn connect(key: &EndpointKey) -> io::Result<TokioIo<Transport>> {
+pub(super) async fn connect(key: &EndpointKey) -> io::Result<Transport> {
     let connected = tokio::time::timeout(key.settings.connect_timeout, open(key));
-    connected.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map(TokioIo::new)
+    connected.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
 async fn open(key: &EndpointKey) -> io::Result<Transport> {

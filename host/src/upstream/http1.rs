@@ -218,8 +218,8 @@ impl Pool {
         let slot = Rc::new(Slot::take(self));
         let record = Arc::<Record>::default();
         let opened = async {
-            let io = connect::connect(&self.key).await?;
-            let io = Recorded::new(TokioIo::new(Interim::over(io.into_inner())), record.clone());
+            let stream = connect::connect(&self.key).await?;
+            let io = Recorded::new(TokioIo::new(Interim::over(stream)), record.clone());
             Builder::new().max_buf_size(READ_BUFFER).handshake(io).await.map_err(std::io::Error::other)
         };
         let (requests, connection) = opened.await.map_err(|error| {

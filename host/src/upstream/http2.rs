@@ -18,7 +18,7 @@ use hyper::{
         http2::{Builder, SendRequest},
     },
 };
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use meshup_abi::ErrorKind;
 use tokio::sync::Semaphore;
 
@@ -27,7 +27,12 @@ use super::{
     endpoint::{Busy, Hold},
     unprocessed::{Spare, is_unprocessed},
 };
-use crate::{body::RequestBody, coarse::Moment, local::LocalExecutor};
+use crate::{
+    body::RequestBody,
+    coarse::Moment,
+    cork::{Corked, Turning, Turns},
+    transport::Transport,
+};
 
 /// Beyond it another connection is made; RFC 9113 section 6.5.2 recommends that peers allow no fewer.
 const STREAMS_PER_CONNECTION: usize = 100;
@@ -174,14 +179,14 @@ impl Pool {
 
     async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
         let opened = async {
-            let io = connect::connect(&self.key).await?;
-            let handshake = Builder::new(LocalExecutor)
+            let stream = Corked::new(connect::connect(&self.key).await?);
+            let handshake = Builder::new(Tasks { turns: stream.turns() })
                 .timer(TokioTimer::new())
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .keep_alive_interval(PING_INTERVAL)
                 .keep_alive_timeout(PING_TIMEOUT)
-                .handshake(io);
+                .handshake(TokioIo::new(stream));
             handshake.await.map_err(std::io::Error::other)
         };
         let (sender, connection) = opened.await.map_err(|error| {
@@ -197,6 +202,21 @@ impl Pool {
         let connection = Connection { sender, streams };
         self.connections.borrow_mut().push(connection.clone());
         Ok(connection)
+    }
+}
+
+/// Runs the tasks of one connection. One of them writes to it; the library does not tell which.
+#[derive(Debug, Clone)]
+struct Tasks {
+    turns: Turns<Transport>,
+}
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for Tasks
+where
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(Turning::new(task, self.turns.clone(), |_sent| ()));
     }
 }
 
