@@ -26,6 +26,12 @@ thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A byte stream that may have taken more than it has sent.
+pub(crate) trait Outbox: AsyncWrite {
+    /// Bytes sent so far of what was taken ahead; 0 for ever where nothing is.
+    fn sent(&self) -> u64;
+}
+
 /// A byte stream whose small writes are sent when the turn ends.
 #[derive(Debug)]
 pub(crate) struct Corked<S>(Rc<RefCell<Cork<S>>>);
@@ -65,7 +71,7 @@ impl<S> Clone for Turns<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Turns<S> {
+impl<S: Outbox + Unpin> Turns<S> {
     /// Sends what was written in a turn. A failure is told to the writer, which is woken for it.
     #[inline]
     fn end(&self) -> Sent {
@@ -95,7 +101,7 @@ impl<W, S, N: FnMut(Sent)> Turning<W, S, N> {
     }
 }
 
-impl<W: Future, S: AsyncWrite + Unpin, N: FnMut(Sent)> Future for Turning<W, S, N> {
+impl<W: Future, S: Outbox + Unpin, N: FnMut(Sent)> Future for Turning<W, S, N> {
     type Output = W::Output;
 
     #[inline]
@@ -120,7 +126,7 @@ pub(crate) enum Sent {
     None,
 }
 
-impl<S: AsyncWrite + Unpin> Cork<S> {
+impl<S: Outbox + Unpin> Cork<S> {
     fn end_turn(&mut self) -> Sent {
         let (told, writer) = (self.behind, self.writer.clone());
         let sent = self.poll_send(&mut Context::from_waker(&writer));
@@ -138,8 +144,15 @@ impl<S: AsyncWrite + Unpin> Cork<S> {
         }
     }
 
-    /// Sends what was kept.
+    /// Sends what was kept, and what the stream took ahead.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.stream.sent();
+        let sent = self.poll_send_all(cx);
+        self.took |= sent.is_pending() && self.stream.sent() != before;
+        sent
+    }
+
+    fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.kept.get(self.sent..)
             && !rest.is_empty()
         {
@@ -205,7 +218,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Corked<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
+impl<S: Outbox + Unpin> AsyncWrite for Corked<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.0.borrow_mut().poll_write(cx, &[io::IoSlice::new(bytes)])
     }
@@ -252,6 +265,16 @@ mod tests {
         is_gone: bool,
         sends: Vec<Vec<u8>>,
         is_shut: bool,
+        /// Bytes that the stream took ahead and has not sent, of which it sends so many with each flush, and has sent.
+        ahead: u64,
+        by_flush: u64,
+        sent: u64,
+    }
+
+    impl Outbox for Peer {
+        fn sent(&self) -> u64 {
+            self.sent
+        }
     }
 
     impl AsyncWrite for Peer {
@@ -268,8 +291,11 @@ mod tests {
             Poll::Ready(Ok(taken))
         }
 
-        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let sent = self.ahead.min(self.by_flush);
+            self.ahead -= sent;
+            self.sent += sent;
+            if self.ahead > 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
         }
 
         fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -367,6 +393,21 @@ mod tests {
         assert_eq!(fixture.write(b"next"), Poll::Ready(4));
         assert_eq!(fixture.turns.end(), Sent::All);
         assert_eq!(fixture.peer(|peer| peer.sends.concat()), b"responsenext");
+    }
+
+    #[test]
+    fn what_is_sent_of_what_the_stream_took_ahead_is_taken() {
+        let mut fixture = Fixture::new(usize::MAX);
+        fixture.peer(|peer| peer.ahead = 9);
+        assert!(fixture.flush().is_pending());
+        assert_eq!(fixture.turns.end(), Sent::None);
+        fixture.peer(|peer| peer.by_flush = 4);
+        assert!(fixture.flush().is_pending());
+        assert_eq!([fixture.turns.end(), fixture.turns.end()], [Sent::Some, Sent::All]);
+        fixture.peer(|peer| (peer.ahead, peer.by_flush) = (9, 4));
+        assert!(fixture.flush().is_pending());
+        fixture.peer(|peer| peer.by_flush = 0);
+        assert_eq!([fixture.turns.end(), fixture.turns.end()], [Sent::Some, Sent::None]);
     }
 
     #[test]

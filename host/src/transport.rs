@@ -17,6 +17,8 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
+use crate::cork::Outbox;
+
 /// Up to so many bytes, slices are copied and sent as one: `send` spares a good part of what `writev` costs the kernel.
 /// A head with a small body is within it.
 const JOINED: usize = 4096;
@@ -25,7 +27,7 @@ const JOINED: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum Transport {
     Clear(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Counted>>),
 }
 
 macro_rules! either {
@@ -48,9 +50,19 @@ impl Transport {
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let socket = match self {
             Self::Clear(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => &stream.get_ref().0.socket,
         };
         socket.poll_read_ready(cx).map(|_readable_or_failed| ())
+    }
+}
+
+impl Outbox for Transport {
+    #[inline]
+    fn sent(&self) -> u64 {
+        match self {
+            Self::Clear(_) => 0,
+            Self::Tls(stream) => stream.get_ref().0.sent,
+        }
     }
 }
 
@@ -105,5 +117,59 @@ impl AsyncWrite for Transport {
             Self::Clear(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
         }
+    }
+}
+
+/// A socket below TLS that counts what the system takes: a TLS session takes what it is given before it can be sent.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    socket: TcpStream,
+    sent: u64,
+}
+
+impl Counted {
+    pub(crate) fn new(socket: TcpStream) -> Self {
+        Self { socket, sent: 0 }
+    }
+
+    fn count(&mut self, sent: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = sent {
+            self.sent += bytes as u64;
+        }
+        sent
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.count(sent)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let sent = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.count(sent)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
     }
 }

@@ -92,6 +92,8 @@ pub(super) struct RestOfRequest {
 }
 
 impl RequestChanges {
+    const NONE: Self = Self { headers: HeaderChanges::NONE, rest: None };
+
     /// Whether they make up a whole head, whatever stood there before.
     pub(super) fn is_complete(&self) -> bool {
         self.rest.as_ref().is_some_and(|rest| rest.method.is_some() && rest.path.is_some())
@@ -136,6 +138,8 @@ pub(super) enum HeaderChanges {
 }
 
 impl HeaderChanges {
+    const NONE: Self = Self::Own(Vec::new());
+
     fn as_slice(&self) -> &[HeaderChange] {
         match self {
             Self::Own(changes) => changes,
@@ -239,6 +243,9 @@ fn append(name: &HeaderName, value: HeaderValue, headers: &mut HeaderMap, fields
 pub(super) fn read(message: &[u8], phase: Phase) -> Result<Answer, Refused> {
     let (verdict, fields) = Fields::of_answer(message)?;
     let occasion = (verdict, phase);
+    if occasion == (Verdict::Pass, Phase::Request) && fields.rest().is_empty() {
+        return Ok(Answer { verdict: Decision::Pass(RequestChanges::NONE, HeaderChanges::NONE), want_end: false });
+    }
     let mut behind = fields.clone();
     match (verdict, behind.next()) {
         (Verdict::Pass | Verdict::Run, Some(Ok(field))) if field.tag == tag::PATH => {

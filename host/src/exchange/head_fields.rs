@@ -88,10 +88,10 @@ impl HeadFields {
 
     /// Adds a header; gives where it stands.
     pub(super) fn append(&mut self, name: &HeaderName, value: &HeaderValue) -> usize {
-        let at = self.fields.len();
-        self.names.add(name.as_str().as_bytes());
+        let (at, name) = (self.fields.len(), name.as_str().as_bytes());
+        self.names.add(name);
         // A vector takes every field, and a header has less than 4 GiB.
-        _ = Writer::new(&mut self.fields).pair(tag::HEADER, name.as_str().as_bytes(), value.as_bytes());
+        _ = Writer::new(&mut self.fields).pair(tag::HEADER, name, value.as_bytes());
         at
     }
 

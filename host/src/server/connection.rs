@@ -346,16 +346,17 @@ async fn http2(
 ) {
     let limits = &connection.listener.limits;
     let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
-    let served = conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout })
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(limits.http2_stream_window)
-        .initial_connection_window_size(limits.http2_connection_window)
-        .max_concurrent_streams(limits.max_streams)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(limits.max_resets)
-        .max_send_buf_size(limits.http2_send_buffer)
-        .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
-        .serve_connection(TokioIo::new(io), service);
+    let served =
+        conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout, link: connection.link.clone() })
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(limits.http2_stream_window)
+            .initial_connection_window_size(limits.http2_connection_window)
+            .max_concurrent_streams(limits.max_streams)
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(limits.max_resets)
+            .max_send_buf_size(limits.http2_send_buffer)
+            .max_header_list_size(u32::try_from(READ_HEADS * limits.max_header_bytes).unwrap_or(u32::MAX))
+            .serve_connection(TokioIo::new(io), service);
     let served = Turning::new(served, turns, |sent| connection.link.pace.turned(sent));
     let (timer, mut served) = (pin!(Fates::timer(&connection)), pin!(served));
     let mut fates = Fates::new(&connection, closing, timer);

@@ -11,6 +11,8 @@ use crate::cork::Sent;
 pub(super) struct Pace {
     head_since: Cell<Option<Instant>>,
     write_since: Cell<Option<Instant>>,
+    /// When the latest wait of a write was over.
+    write_waited: Cell<Option<Instant>>,
 }
 
 impl Pace {
@@ -24,6 +26,11 @@ impl Pace {
         self.write_since.get()
     }
 
+    /// Until when the client last left something that was to be written; now, if it does.
+    pub(super) fn write_waited(&self) -> Option<Instant> {
+        if self.write_since.get().is_some() { Some(Instant::now()) } else { self.write_waited.get() }
+    }
+
     /// Notes after a read whether the stream stands within a head.
     pub(super) fn head(&self, under_way: bool) {
         note(&self.head_since, under_way);
@@ -32,7 +39,7 @@ impl Pace {
     /// Notes whether a write has to wait.
     #[inline]
     pub(super) fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        note(&self.write_since, outcome.is_pending());
+        self.write(outcome.is_pending());
         outcome
     }
 
@@ -41,10 +48,18 @@ impl Pace {
     pub(super) fn turned(&self, sent: Sent) {
         match sent {
             Sent::Nothing => {}
-            Sent::All => note(&self.write_since, false),
-            Sent::None => note(&self.write_since, true),
+            Sent::All => self.write(false),
+            Sent::None => self.write(true),
             Sent::Some => self.write_since.set(Some(Instant::now())),
         }
+    }
+
+    #[inline]
+    fn write(&self, waiting: bool) {
+        if self.write_since.get().is_some() && !waiting {
+            self.write_waited.set(Some(Instant::now()));
+        }
+        note(&self.write_since, waiting);
     }
 }
 
@@ -80,7 +95,8 @@ mod tests {
         std::thread::sleep(std::time::Duration::from_millis(2));
         pace.turned(Sent::Some);
         assert!(pace.write_since() > since);
+        assert!(pace.write_waited() > pace.write_since());
         pace.turned(Sent::All);
-        assert_eq!(pace.write_since(), None);
+        assert!(pace.write_since().is_none() && pace.write_waited().is_some());
     }
 }

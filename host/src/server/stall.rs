@@ -3,18 +3,20 @@
 //! The HTTP/2 library polls a response body only when the client left room for it, so the body cannot have a timer for
 //! that. The task that sends it can: it sees whether the body's latest act was to hand something over.
 //!
-//! **Invariant:** only a stream whose body handed something over that is still not taken can time out here; one that waits
-//! for the upstream cannot.
+//! **Invariant:** only a stream whose body handed something over that is still not taken, while the connection could send,
+//! can time out here; one that waits for the upstream cannot. A connection that cannot send is its clock's.
 
 use std::{
     cell::Cell,
     pin::Pin,
-    task::{Context, Poll},
+    rc::Rc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
 
+use super::{link::Link, pace::Pace};
 use crate::{
     coarse::MovingDeadline,
     observe::{self, Refusal},
@@ -42,16 +44,17 @@ pub(crate) fn note(act: Act) {
 }
 
 /// Runs the streams of one connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Streams {
     /// How long a client may leave what it was given.
     pub(super) write_timeout: Duration,
+    pub(super) link: Rc<Link>,
 }
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
     fn execute(&self, stream: F) {
         let watch = Watch { write_timeout: self.write_timeout, since: None, deadline: MovingDeadline::default() };
-        tokio::task::spawn_local(Watched { stream, watch });
+        tokio::task::spawn_local(Watched { stream, watch, link: self.link.clone() });
     }
 }
 
@@ -62,6 +65,7 @@ pin_project! {
         #[pin]
         stream: F,
         watch: Watch,
+        link: Rc<Link>,
     }
 }
 
@@ -70,7 +74,7 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.watch.poll(this.stream, cx).map(|end| {
+        this.watch.poll(this.stream, &this.link.pace, cx).map(|end| {
             if end == End::Stalled {
                 observe::count_refusal(Refusal::WriteTimeout);
                 tracing::debug!(reason = Refusal::WriteTimeout.as_str(), "stream reset");
@@ -94,7 +98,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn poll(&mut self, stream: Pin<&mut impl Future<Output = ()>>, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll(&mut self, stream: Pin<&mut impl Future<Output = ()>>, pace: &Pace, cx: &mut Context<'_>) -> Poll<End> {
         note(Act::Nothing);
         if stream.poll(cx).is_ready() {
             return Poll::Ready(End::Done);
@@ -105,6 +109,9 @@ impl Watch {
             Act::Gave => self.since = Some(Instant::now()),
         }
         let Some(since) = self.since else { return Poll::Pending };
+        ready!(self.deadline.poll(since + self.write_timeout, cx));
+        let since = pace.write_waited().map_or(since, |waited| waited.max(since));
+        self.since = Some(since);
         self.deadline.poll(since + self.write_timeout, cx).map(|()| End::Stalled)
     }
 }
@@ -125,9 +132,26 @@ mod tests {
                 note(*act);
                 Poll::<()>::Pending
             }));
-            end = watch.poll(stream.as_mut(), &mut cx);
+            end = watch.poll(stream.as_mut(), &Pace::default(), &mut cx);
         }
         end
+    }
+
+    #[test]
+    fn while_the_connection_cannot_send_no_stream_stalls() {
+        let write_timeout = Duration::from_secs(60);
+        let long_ago = Instant::now().checked_sub(2 * write_timeout);
+        let poll = |pace: &Pace| {
+            let mut watch = Watch { write_timeout, since: long_ago, deadline: MovingDeadline::default() };
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            watch.poll(pin!(std::future::pending()), pace, &mut cx)
+        };
+        let pace = Pace::default();
+        assert_eq!(poll(&pace), Poll::Ready(End::Stalled));
+        assert!(pace.wrote(Poll::<()>::Pending).is_pending());
+        assert_eq!(poll(&pace), Poll::Pending);
+        assert!(pace.wrote(Poll::Ready(())).is_ready());
+        assert_eq!(poll(&pace), Poll::Pending);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::session::{TlsSession, alternative_names};
 use crate::{
     config::{ClientAuth, TlsVersion},
     pem::{self, Chain},
-    transport::Transport,
+    transport::{Counted, Transport},
 };
 
 /// The protocols that are offered, in the order of preference.
@@ -99,7 +99,8 @@ impl Tls {
         stream: TcpStream,
         timeout: Duration,
     ) -> Result<(Transport, Arc<TlsSession>, Option<Alpn>), HandshakeError> {
-        let handshake = tokio::time::timeout(timeout, TlsAcceptor::from(self.config.clone()).accept(stream));
+        let handshake =
+            tokio::time::timeout(timeout, TlsAcceptor::from(self.config.clone()).accept(Counted::new(stream)));
         let stream = handshake.await.map_err(|_| HandshakeError::Slow)??;
         let connection = stream.get_ref().1;
         let (session, alpn) = (TlsSession::of(connection)?, Alpn::of(connection.alpn_protocol()));

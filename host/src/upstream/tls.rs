@@ -23,7 +23,7 @@ use super::EndpointKey;
 use crate::{
     config::{Protocol, UpstreamTls},
     pem::{self, Chain},
-    transport::Transport,
+    transport::{Counted, Transport},
 };
 
 /// TLS sessions that an upstream keeps for its next connections.
@@ -102,7 +102,7 @@ impl Connector {
             Some(name) => name.clone(),
             None => endpoint_name(endpoint).map_err(|error| io::Error::other(format!("TLS: {error}")))?,
         };
-        let stream = self.0.connector.connect(name, stream).await.map_err(|error| explained(&error))?;
+        let stream = self.0.connector.connect(name, Counted::new(stream)).await.map_err(|error| explained(&error))?;
         if self.0.material.protocol == Protocol::Http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err(io::Error::other("TLS: the endpoint did not agree to HTTP/2 (ALPN h2)"));
         }

@@ -70,6 +70,7 @@ mod streaming;
 mod support;
 mod tls;
 mod trusted_proxies;
+mod turns;
 mod unprocessed;
 mod upgrades;
 mod upstream_tls;

@@ -47,7 +47,7 @@ pub(crate) fn faults(committed: &All, now: &All) -> String {
             ("blocks of memory", committed.blocks, now.blocks),
             ("system calls", committed.system_calls, now.system_calls),
         ];
-        for (what, before, after) in kinds.into_iter().filter(|(_, before, after)| *after > before + TOLERANCE) {
+        for (what, before, after) in kinds.into_iter().filter(|(_, before, after)| *after >= before + TOLERANCE) {
             _ = writeln!(faults, "{scenario}: {before:.2} -> {after:.2} {what}");
         }
     }

@@ -33,6 +33,8 @@ enum Action {
     /// Runs so many milliseconds long at most, and answers 299 itself when that is not enough.
     Deadline(u64),
     Respond,
+    /// The same with a body of so many bytes.
+    RespondAtLength(usize),
     Deliver,
     /// Runs twice and returns the first response.
     ReturnFirst,
@@ -126,6 +128,7 @@ async fn act(config: &Config, mut req: Request, next: Next) -> Response {
             return run.unwrap_or_else(|_| Response::new(299));
         }
         Action::Respond => return Response::new(418).with_header("x-own", "1").with_body("teapot"),
+        Action::RespondAtLength(bytes) => return Response::new(418).with_body(vec![b'.'; *bytes]),
         Action::Deliver => return deliver(req, next).await,
         Action::ReturnFirst => {
             let first = next.run(&req).await;

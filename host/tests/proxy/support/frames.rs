@@ -18,6 +18,9 @@ pub(crate) const END_HEADERS: u8 = 4;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
+/// How many bytes are read at once, if they are there.
+const READ: usize = 64 * 1024;
+
 /// A name and a value, neither checked.
 pub(crate) type Field<'a> = (&'a [u8], &'a [u8]);
 
@@ -109,16 +112,20 @@ impl Frames {
     /// The next frame: kind, stream, payload; none at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<(u8, u32, Vec<u8>)> {
         loop {
-            if let Some(&[a, b, c, kind, _, s0, s1, s2, s3]) = self.read.first_chunk() {
-                let end = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
-                if self.read.len() >= end {
-                    let rest = self.read.split_off(end);
-                    let payload = std::mem::replace(&mut self.read, rest).split_off(9);
-                    return Some((kind, u32::from_be_bytes([s0, s1, s2, s3]), payload));
-                }
+            if let Some(frame) = self.at_hand() {
+                return Some(frame);
             }
-            self.read.extend(self.wire.some().await?);
+            self.read.extend(self.wire.some_of(READ).await?);
         }
+    }
+
+    /// The next frame if it came with what was read before.
+    pub(crate) fn at_hand(&mut self) -> Option<(u8, u32, Vec<u8>)> {
+        let &[a, b, c, kind, _, s0, s1, s2, s3] = self.read.first_chunk()?;
+        let end = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+        let rest = (self.read.len() >= end).then(|| self.read.split_off(end))?;
+        let payload = std::mem::replace(&mut self.read, rest).split_off(9);
+        Some((kind, u32::from_be_bytes([s0, s1, s2, s3]), payload))
     }
 
     /// Waits for the proxy's settings.

@@ -94,6 +94,12 @@ impl Wire {
         matches!(soon("bytes", self.stream.read_buf(&mut self.read)).await, Ok(1..))
     }
 
+    /// Whatever is there next, up to so many bytes.
+    pub(crate) async fn some_of(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        self.read.reserve(bytes);
+        self.some().await
+    }
+
     /// Whatever comes next; none at the end.
     pub(crate) async fn some(&mut self) -> Option<Vec<u8>> {
         self.more().await.then(|| std::mem::take(&mut self.read))
