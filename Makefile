@@ -31,10 +31,11 @@ test: wasm-target
 	$(first_build)
 	$(CARGO) test --manifest-path examples/custom-filter/Cargo.toml --target-dir target/examples
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		set -x; $(CARGO) nextest run --workspace --no-fail-fast && $(CARGO) test --workspace --doc; \
+		set -x; $(CARGO) nextest run --workspace --no-fail-fast; \
 	else \
-		set -x; $(CARGO) test --workspace --no-fail-fast; \
+		set -x; scripts/test-apart; \
 	fi
+	$(CARGO) test --workspace --doc
 
 # Optimised for the work that scripts/profile recorded: about a quarter fewer instructions per request. The benchmarks are
 # built with the same flags, so that the dependencies are compiled once.
