@@ -18,7 +18,8 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes gather at most.
+/// How many bytes gather at most; what is longer is not copied. So much a connection may keep, too, of what its peer does not
+/// take.
 const ROOM: usize = 64 * 1024;
 
 thread_local! {
@@ -153,16 +154,15 @@ impl<S: Outbox + Unpin> Cork<S> {
     }
 
     fn poll_send_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.behind = true;
         while let Some(rest) = self.kept.get(self.sent..)
             && !rest.is_empty()
         {
-            self.behind = true;
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => (self.sent, self.took) = (self.sent + sent, true),
             }
         }
-        self.behind = true;
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.behind = false;
         self.take_off();

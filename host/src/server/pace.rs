@@ -84,6 +84,7 @@ mod tests {
         assert!(pace.wrote(Poll::Ready(())).is_ready());
         assert_eq!((pace.write_since(), pace.head_since()), (None, None));
     }
+
     #[test]
     fn a_peer_that_takes_some_is_waited_for_anew() {
         let pace = Pace::default();

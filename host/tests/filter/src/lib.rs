@@ -33,7 +33,7 @@ enum Action {
     /// Runs so many milliseconds long at most, and answers 299 itself when that is not enough.
     Deadline(u64),
     Respond,
-    /// The same with a body of so many bytes.
+    /// Answers with a body of so many bytes.
     RespondAtLength(usize),
     Deliver,
     /// Runs twice and returns the first response.
