@@ -124,9 +124,10 @@ impl Upstream {
         request.headers_mut().insert(HOST, HeaderValue::from_static("bench"));
         match self.upstream.send(&mut Some(request), None, |_| {}).await {
             Err(_) => false,
-            Ok((response, mut lease)) => {
-                lease.give_back();
-                response.body().is_end_stream()
+            Ok(answer) => {
+                let ended = answer.body().is_end_stream();
+                answer.into_body().finish();
+                ended
             }
         }
     }

@@ -38,7 +38,7 @@ pub(crate) use {answer::apply, head_fields::HeadFields};
 pub(crate) use chain::Exchange;
 pub(crate) use completion::{Completion, Summary};
 pub(crate) use fields::clean_trailers;
-pub(crate) use head::{Forwarded, size as head_size};
+pub(crate) use head::{Forwarded, is_framed_once, size as head_size};
 pub use info::{ExchangeInfo, Variables};
 pub(crate) use refusal::status;
 

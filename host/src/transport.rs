@@ -8,7 +8,7 @@ use std::{
     io,
     mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::{
@@ -53,6 +53,27 @@ impl Transport {
             Self::Tls(stream) => &stream.get_ref().0.socket,
         };
         socket.poll_read_ready(cx).map(|_readable_or_failed| ())
+    }
+
+    /// Tells the peer of a TLS session that nothing follows, as far as it takes it at once.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Tls(stream) = self {
+            let _ = Pin::new(&mut **stream).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Whether the peer has said nothing so far, not even that it closes. What TLS exchanges on its own account is read.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Self::Clear(stream) => {
+                stream.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Self::Tls(stream) => {
+                let mut cx = Context::from_waker(Waker::noop());
+                Pin::new(&mut **stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+        }
     }
 }
 

@@ -5,41 +5,36 @@
 //! **Invariant:** a connection carries one HTTP/1.1 exchange at a time and goes back to its pool only after both its
 //! request and its response ended cleanly.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use meshup_abi::ErrorKind;
 
+mod answer;
 mod balance;
 mod connect;
 mod destination;
 mod endpoint;
 mod http1;
 mod http2;
-mod interim;
 mod list;
-mod spare;
 mod tls;
 mod unprocessed;
 
+pub(crate) use answer::{AnswerBody, ReadError, Upgraded};
 pub(crate) use destination::Destinations;
-pub(crate) use endpoint::{Endpoint, EndpointKey, Lease, Settings};
+pub(crate) use endpoint::{Endpoint, EndpointKey, Settings};
 pub(crate) use list::EndpointList;
 pub(crate) use tls::{Connector, Material};
 
-use crate::{
-    body::{RequestBody, RequestSource},
-    cause, config,
-    observe::UpstreamMetrics,
-};
+use crate::{body::RequestBody, config, observe::UpstreamMetrics};
 use balance::Balancer;
 
 /// The place of a request until it is sent. Requests are large: what passes them on passes on their place.
 pub(crate) type Outgoing = Option<Request<RequestBody>>;
 
-/// An endpoint's answer and the hold on its connection.
-pub(crate) type Answer = (Response<Incoming>, Lease);
+/// An endpoint's answer, with the hold on its connection.
+pub(crate) type Answer = Response<AnswerBody>;
 
 /// One upstream of one configuration generation.
 #[derive(Debug)]
@@ -163,22 +158,3 @@ impl Upstream {
 
 /// How many endpoints one request is offered to when connecting fails.
 const MAX_ENDPOINTS_TRIED: usize = 3;
-
-/// Whether the upstream said something that no upstream may say.
-fn is_invalid(error: &hyper::Error) -> bool {
-    cause::of::<io::Error>(error).is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-}
-
-/// What a failure of a connection means for the exchange on it.
-fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
-    match source.and_then(|source| source.failure()) {
-        Some(failure) => failure.kind(),
-        None if error.is_parse() || is_invalid(error) || is_http2_violation(error) => ErrorKind::BadResponse,
-        None => ErrorKind::Reset,
-    }
-}
-
-/// Whether our side ended the stream or the connection because of what the peer sent.
-fn is_http2_violation(error: &hyper::Error) -> bool {
-    cause::of::<h2::Error>(error).is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
-}

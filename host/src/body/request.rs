@@ -443,8 +443,10 @@ impl RequestBody {
         }
     }
 
-    /// Whether all of it was handed to the connection: only then can the connection carry another request.
-    pub(crate) fn sent(source: Option<&Rc<RequestSource>>) -> bool {
-        source.is_none_or(|source| source.ended())
+    /// The upstream permits it.
+    pub(crate) fn permit(&mut self) {
+        if let Self::Source(attempt) = self {
+            attempt.permission = None;
+        }
     }
 }

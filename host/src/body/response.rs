@@ -9,14 +9,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
 use meshup_abi::{BodyError, Outcome};
 use tokio::time::Sleep;
 
 use crate::{
     exchange::{Completion, clean_trailers},
     server::{ActiveExchange, Tunnel, stall, stall::Act},
-    upstream::Lease,
+    upstream::{AnswerBody, ReadError, Upgraded},
 };
 
 /// Where a response body comes from.
@@ -28,11 +27,13 @@ pub(crate) enum ResponseSource {
     /// A body at hand.
     Full(Bytes),
     /// The upstream's body as it arrives.
-    Upstream(Incoming, Lease),
+    Upstream(AnswerBody),
     /// What a filter had read of the upstream's body, and the rest of it.
     Read(Box<ReadBody>),
     /// The upstream's connection after it switched protocols: no body.
-    Switched(Box<(OnUpgrade, Lease)>),
+    Switched(Box<Upgraded>),
+    /// Broken off, which the client is yet to be told.
+    Failed(ResponseFailure),
 }
 
 /// A body read for a filter: whole, or only its beginning when it was larger than the filter wanted.
@@ -40,7 +41,7 @@ pub(crate) enum ResponseSource {
 pub(crate) struct ReadBody {
     chunks: VecDeque<Bytes>,
     trailers: Option<HeaderMap>,
-    rest: Option<(Incoming, Lease)>,
+    rest: Option<AnswerBody>,
     broken: bool,
 }
 
@@ -48,7 +49,7 @@ pub(crate) struct ReadBody {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResponseFailure {
     #[error("the upstream's response body ended early: {0}")]
-    Upstream(#[from] hyper::Error),
+    Upstream(#[from] ReadError),
     #[error("the exchange's time-out came")]
     Timeout,
     #[error("the upstream's response body ended early while a filter read it")]
@@ -61,7 +62,8 @@ impl ResponseSource {
         match self {
             Self::Empty | Self::Switched(_) => true,
             Self::Full(content) => content.is_empty(),
-            Self::Upstream(incoming, _) => incoming.is_end_stream(),
+            Self::Upstream(answer) => answer.is_end_stream(),
+            Self::Failed(_) => false,
             Self::Read(read) => {
                 read.chunks.is_empty() && read.trailers.is_none() && read.rest.is_none() && !read.broken
             }
@@ -75,13 +77,14 @@ impl ResponseSource {
     pub(crate) async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         match self {
             Self::Empty | Self::Switched(_) => Ok(Bytes::new()),
+            Self::Failed(_) => Err(BodyError::Aborted),
             Self::Full(content) if content.len() > limit => Err(BodyError::TooLarge),
             Self::Full(content) => Ok(content.clone()),
             Self::Read(read) => read.read(limit).await,
             Self::Upstream(..) => {
-                let Self::Upstream(incoming, lease) = std::mem::take(self) else { return Ok(Bytes::new()) };
-                let rest = Some((incoming, lease));
-                let mut read = Box::new(ReadBody { chunks: VecDeque::new(), trailers: None, rest, broken: false });
+                let Self::Upstream(rest) = std::mem::take(self) else { return Ok(Bytes::new()) };
+                let mut read =
+                    Box::new(ReadBody { chunks: VecDeque::new(), trailers: None, rest: Some(rest), broken: false });
                 let whole = read.read(limit).await;
                 *self = Self::Read(read);
                 whole
@@ -97,15 +100,18 @@ impl ResponseSource {
                 *self = Self::Empty;
                 Poll::Ready((!content.is_empty()).then(|| Ok(Frame::data(content))))
             }
-            Self::Upstream(incoming, lease) => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                if ends(frame.as_ref()) || incoming.is_end_stream() {
-                    lease.give_back();
+            Self::Upstream(answer) => {
+                let frame = ready!(Pin::new(&mut *answer).poll_frame(cx));
+                if ends(frame.as_ref()) || answer.is_end_stream() {
                     *self = Self::Empty;
                 }
                 Poll::Ready(frame.map(|frame| frame.map(clean).map_err(ResponseFailure::Upstream)))
             }
             Self::Read(read) => read.poll_frame(cx),
+            Self::Failed(_) => {
+                let Self::Failed(failure) = std::mem::take(self) else { return Poll::Ready(None) };
+                Poll::Ready(Some(Err(failure)))
+            }
         }
     }
 
@@ -117,8 +123,9 @@ impl ResponseSource {
         match self {
             Self::Empty | Self::Switched(_) => SizeHint::with_exact(0),
             Self::Full(content) => SizeHint::with_exact(content.len() as u64),
-            Self::Upstream(incoming, _) => incoming.size_hint(),
+            Self::Upstream(answer) => answer.size_hint(),
             Self::Read(read) => read.size_hint(),
+            Self::Failed(_) => SizeHint::default(),
         }
     }
 }
@@ -139,11 +146,11 @@ fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
 impl ReadBody {
     async fn read(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let mut len: usize = self.chunks.iter().map(Bytes::len).sum();
-        while let Some((incoming, lease)) = &mut self.rest {
+        while let Some(rest) = &mut self.rest {
             if len > limit {
                 return Err(BodyError::TooLarge);
             }
-            match std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await {
+            match std::future::poll_fn(|cx| Pin::new(&mut *rest).poll_frame(cx)).await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         len += data.len();
@@ -155,10 +162,7 @@ impl ReadBody {
                     self.broken = true;
                     self.rest = None;
                 }
-                None => {
-                    lease.give_back();
-                    self.rest = None;
-                }
+                None => self.rest = None,
             }
         }
         if self.broken {
@@ -179,10 +183,9 @@ impl ReadBody {
         if std::mem::take(&mut self.broken) {
             return Poll::Ready(Some(Err(ResponseFailure::Broken)));
         }
-        if let Some((incoming, lease)) = &mut self.rest {
-            let frame = ready!(Pin::new(incoming).poll_frame(cx));
+        if let Some(rest) = &mut self.rest {
+            let frame = ready!(Pin::new(rest).poll_frame(cx));
             if ends(frame.as_ref()) {
-                lease.give_back();
                 self.rest = None;
             }
             if frame.is_some() {
@@ -229,9 +232,8 @@ impl ResponseBody {
     /// What goes on after this response switched protocols.
     pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
         let ResponseSource::Switched(switched) = std::mem::take(&mut self.source) else { return None };
-        let (upstream, lease) = *switched;
         let completion = self.completion.take()?;
-        Some(Tunnel { idle_timeout: completion.upgrade_idle_timeout(), upstream, lease, completion })
+        Some(Tunnel { idle_timeout: completion.upgrade_idle_timeout(), upstream: *switched, completion })
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -275,10 +277,13 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
+            Some(Err(error)) if self.completion.is_none() => Poll::Ready(Some(Err(error))),
             Some(Err(error)) => {
-                self.source = ResponseSource::Empty;
                 self.end(Outcome::UpstreamAbort);
-                Poll::Ready(Some(Err(error)))
+                // Told next time: what came before it is sent first, which a reset would overtake.
+                self.source = ResponseSource::Failed(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 self.end(Outcome::Complete);

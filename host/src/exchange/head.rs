@@ -107,23 +107,16 @@ fn clean(head: &mut Parts, forwarded: &Forwarded, listener: &Listener) -> Result
 }
 
 /// Takes the fields of the upstream's connection off its response.
-///
-/// # Errors
-/// [`ErrorKind::BadResponse`] when two readers could disagree where its body ends (RFC 9112 section 6.3).
-pub(crate) fn strip_response(headers: &mut HeaderMap) -> Result<(), ErrorKind> {
-    if !is_framed_once(headers) {
-        return Err(ErrorKind::BadResponse);
-    }
+pub(crate) fn strip_response(headers: &mut HeaderMap) {
     let hop_by_hop = headers.keys().filter(|name| is_hop_by_hop(name.as_str().as_bytes()));
     let gone = hop_by_hop.cloned().collect();
     strip(headers, gone);
-    Ok(())
 }
 
-/// At most one length, which is a number, or chunks and nothing else.
-fn is_framed_once(headers: &HeaderMap) -> bool {
+/// At most one length, which is a number, or chunks and nothing else: of anything more, two readers might think differently
+/// where the body ends (RFC 9112 section 6.3).
+pub(crate) fn is_framed_once(headers: &HeaderMap) -> bool {
     let (mut lengths, mut codings) = (0, 0);
-    // One pass over the few fields of a response costs less than two look-ups.
     for (name, value) in headers {
         let value = value.as_bytes();
         let sound = if *name == header::CONTENT_LENGTH {

@@ -12,13 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use meshup_abi::Outcome;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ActiveExchange;
-use crate::{exchange::Completion, upstream::Lease};
+use crate::{exchange::Completion, upstream::Upgraded};
 
 /// What is read at a time, per direction.
 const BUFFER: usize = 8 * 1024;
@@ -26,9 +24,7 @@ const BUFFER: usize = 8 * 1024;
 /// An upgraded exchange: all of it but the client's connection.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    pub upstream: OnUpgrade,
-    /// Holds the upstream's connection against its limit.
-    pub lease: Lease,
+    pub upstream: Upgraded,
     pub completion: Box<Completion>,
     pub idle_timeout: Duration,
 }
@@ -47,10 +43,9 @@ impl Tunnel {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Self { upstream, lease, mut completion, idle_timeout } = self;
-        let Ok(upstream) = upstream.await else { return completion.end(Outcome::UpstreamAbort) };
-        let mut pair =
-            Pair { up: Flow::new(early), down: Flow::new(Vec::new()), client, upstream: TokioIo::new(upstream) };
+        let Self { mut upstream, mut completion, idle_timeout } = self;
+        let (stream, greeting) = upstream.parts();
+        let mut pair = Pair { up: Flow::new(early), down: Flow::new(greeting.into()), client, upstream: stream };
         let ended = pair.copy(idle_timeout).await;
         completion.tunnelled(pair.up.bytes, pair.down.bytes);
         completion.end(match ended {
@@ -59,7 +54,6 @@ impl Tunnel {
             Err(Broken::Upstream) => Outcome::UpstreamAbort,
             Err(Broken::Idle) => Outcome::Timeout,
         });
-        drop(lease);
     }
 }
 

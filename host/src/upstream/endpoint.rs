@@ -131,9 +131,7 @@ impl Endpoint {
     #[cfg(feature = "bench")]
     pub(crate) fn take_and_give_back(self: &Rc<Self>) -> bool {
         let Pool::Http1(pool) = &self.pool else { return false };
-        let busy = Busy::new(self.clone());
-        let lease = pool.take().map(|held| Lease::new(busy, Hold::Connection(held)));
-        lease.map(|mut lease| lease.give_back()).is_some()
+        pool.take_and_give_back()
     }
 
     /// Notes why a connection could not be made.
@@ -172,34 +170,5 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get() - 1);
-    }
-}
-
-/// The hold of an exchange on its connection, for as long as the response body flows.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    _busy: Busy,
-    hold: Option<Hold>,
-}
-
-#[derive(Debug)]
-pub(super) enum Hold {
-    /// An HTTP/1.1 connection, held alone.
-    Connection(http1::Held),
-    /// A stream of an HTTP/2 connection.
-    Stream { _counted: http2::Stream },
-}
-
-impl Lease {
-    pub(super) fn new(busy: Busy, hold: Hold) -> Self {
-        Self { _busy: busy, hold: Some(hold) }
-    }
-
-    /// The response ended cleanly: the connection may serve again. Dropping the lease instead closes an HTTP/1.1
-    /// connection and resets an HTTP/2 stream.
-    pub(crate) fn give_back(&mut self) {
-        if let Some(Hold::Connection(connection)) = self.hold.take() {
-            connection.give_back();
-        }
     }
 }

@@ -1,38 +1,42 @@
 //! HTTP/1.1 connections to one endpoint: last in, first out, at most so many.
+//!
+//! Whoever sends a request drives its connection: an answer wakes the exchange, and nothing else. A connection that rests has
+//! no task; it is looked at before it is used again, and once per tick.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     rc::Rc,
-    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
-use http::{HeaderValue, Request, Response, Version, header::TRANSFER_ENCODING};
-use http_body::Body;
-use hyper::{
-    body::Incoming,
-    client::conn::{
-        TrySendError,
-        http1::{Builder, SendRequest},
-    },
-};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response, StatusCode};
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
 use super::{
-    Answer, EndpointKey, Lease, Outgoing, connect,
-    endpoint::{Busy, Hold},
-    interim::Interim,
-    spare::{Record, Recorded},
+    Answer, EndpointKey, Outgoing,
+    answer::{AnswerBody, Carrier},
+    connect,
+    endpoint::Busy,
 };
-use crate::{
-    body::{RequestBody, RequestSource},
-    coarse::Moment,
-};
+use crate::{body::RequestBody, coarse::Moment};
 
-/// What is read of a response at once, and the longest response head: all of it waits where a client is slow.
-const READ_BUFFER: usize = 32 * 1024;
+mod decoder;
+mod head;
+mod incoming;
+mod upload;
+mod wire;
+
+pub(crate) use incoming::Upgraded;
+pub(super) use incoming::{Incoming, ReadError};
+
+use head::{Head, Parsed};
+use upload::{SendError, Upload};
+use wire::Wire;
+
+/// How many interim responses an endpoint may send for one request.
+const MAX_INTERIM: u32 = 32;
 
 /// The connections of one worker to one endpoint.
 #[derive(Debug)]
@@ -46,81 +50,124 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: Sender,
-    slot: Rc<Slot>,
+    connection: Connection,
     since: Moment,
 }
 
-/// The near end of a connection.
-#[derive(Debug)]
-struct Sender {
-    requests: SendRequest<RequestBody>,
-    record: Arc<Record>,
-}
-
-impl Sender {
-    fn is_closed(&self) -> bool {
-        self.requests.is_closed()
-    }
-
-    /// Begins to send a request out of its place. Not async: a request that an async function borrows stays in its state.
-    fn begin(
-        &mut self,
-        outgoing: &mut Outgoing,
-    ) -> Option<impl Future<Output = Result<Response<Incoming>, Unsent>> + use<>> {
-        let mut request = outgoing.take()?;
-        *request.version_mut() = Version::HTTP_11;
-        frame(&mut request);
-        self.record.begin(&request);
-        Some(self.requests.try_send_request(request))
+impl Idle {
+    fn is_open(&self) -> bool {
+        self.connection.line.wire.borrow_mut().is_quiet()
     }
 }
 
-/// Why there is no response, perhaps with the request.
-type Unsent = TrySendError<Request<RequestBody>>;
-
-/// A connection taken from the pool, or new to it.
+/// An open connection.
 #[derive(Debug)]
-struct Taken {
-    sender: Sender,
-    slot: Rc<Slot>,
+struct Connection {
+    line: Rc<Line>,
     reused: bool,
 }
 
-impl Taken {
-    /// Puts a request that failed back into its place, if it may be sent once more.
-    #[cold]
-    fn take_back(
-        &self,
-        mut error: Unsent,
-        outgoing: &mut Outgoing,
-        source: Option<&Rc<RequestSource>>,
-    ) -> Result<(), ErrorKind> {
-        let kind = super::error_kind(error.error(), source);
-        *outgoing = error.take_message();
-        if outgoing.is_none() && self.reused && kind == ErrorKind::Reset {
-            *outgoing = self.sender.record.request();
+/// A connection's byte stream, and its place among those that may be open. Shared with what sends the rest of a request while
+/// its answer is read.
+#[derive(Debug)]
+struct Line {
+    wire: RefCell<Wire>,
+    slot: Slot,
+}
+
+impl Connection {
+    /// Begins to send a request, whose head stays in its place.
+    fn begin(&self, request: &mut Request<RequestBody>) -> Sent {
+        Sent { upload: Upload::begin(request, &mut self.line.wire.borrow_mut()), is_broken: false, interim: 0 }
+    }
+
+    /// Sends on, and reads until the head of the answer is there.
+    fn poll_answer(&self, cx: &mut Context<'_>, sent: &mut Sent) -> Poll<Result<Head, ErrorKind>> {
+        let wire = &mut *self.line.wire.borrow_mut();
+        sent.poll(wire, cx)?;
+        loop {
+            while !wire.read.is_empty() {
+                match head::read(&mut wire.read, sent.upload.answers_head).map_err(|_| ErrorKind::BadResponse)? {
+                    Parsed::Final(head) => return Poll::Ready(Ok(head)),
+                    Parsed::Interim(status) => sent.heard(status, wire, cx)?,
+                    Parsed::Partial => break,
+                }
+            }
+            ready!(poll_line(wire, cx))?;
         }
-        if self.reused && outgoing.is_some() { Ok(()) } else { Err(kind) }
+    }
+
+    /// The head of the answer is there; what is left of the request is sent meanwhile.
+    fn answer(self, head: Head, sent: Sent) -> (Response<()>, Incoming) {
+        let Head { response, body, keep_alive } = head;
+        let Sent { mut upload, is_broken, .. } = sent;
+        let line = self.line.clone();
+        let rest = (!upload.is_done() && !is_broken).then(|| {
+            tokio::task::spawn_local(async move {
+                std::future::poll_fn(|cx| upload.poll(&mut line.wire.borrow_mut(), cx)).await
+            })
+        });
+        (response, Incoming::new(self, body, keep_alive && !is_broken, rest))
+    }
+
+    /// An exchange on it ended cleanly. One that says more than it was asked is closed.
+    fn give_back(mut self) {
+        if !self.line.wire.borrow_mut().rest() {
+            return;
+        }
+        self.reused = true;
+        let pool = self.line.slot.0.clone();
+        pool.idle.borrow_mut().push(Idle { connection: self, since: Moment::now() });
+        pool.wake_one();
     }
 }
 
-/// A connection that carries an exchange.
+/// A request that was begun.
 #[derive(Debug)]
-pub(super) struct Held {
-    pool: Rc<Pool>,
-    sender: Sender,
-    /// After an upgrade it lives longer than hyper's part of the connection.
-    slot: Rc<Slot>,
-    request: Option<Rc<RequestSource>>,
+struct Sent {
+    upload: Upload,
+    /// The endpoint takes no more; it may have answered before.
+    is_broken: bool,
+    interim: u32,
 }
 
-impl Held {
-    pub(super) fn give_back(self) {
-        let reusable = RequestBody::sent(self.request.as_ref()) && !self.sender.is_closed();
-        if reusable {
-            self.pool.idle.borrow_mut().push(Idle { sender: self.sender, slot: self.slot, since: Moment::now() });
-            self.pool.wake_one();
+impl Sent {
+    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Result<(), ErrorKind> {
+        if self.is_broken {
+            return Ok(());
+        }
+        match self.upload.poll(wire, cx) {
+            Poll::Ready(Err(SendError::Io(_))) if wire.begun => self.is_broken = true,
+            Poll::Ready(Err(error)) => return Err(error.kind()),
+            Poll::Ready(Ok(())) | Poll::Pending => (),
+        }
+        Ok(())
+    }
+
+    /// An interim response came.
+    #[cold]
+    fn heard(&mut self, status: StatusCode, wire: &mut Wire, cx: &mut Context<'_>) -> Result<(), ErrorKind> {
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(ErrorKind::BadResponse);
+        }
+        if status == StatusCode::CONTINUE {
+            self.upload.permit();
+        }
+        self.poll(wire, cx)
+    }
+}
+
+/// Reads until a line may have ended: without one there is no more of a head than before.
+fn poll_line(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<Result<(), ErrorKind>> {
+    loop {
+        let before = wire.read.len();
+        if ready!(wire.poll_read(cx)).map_err(|_| ErrorKind::Reset)? == 0 {
+            return Poll::Ready(Err(ErrorKind::Reset));
+        }
+        let more = wire.read.get(before..).unwrap_or_default();
+        if before == 0 || wire.read.len() > head::MAX || more.contains(&b'\n') {
+            return Poll::Ready(Ok(()));
         }
     }
 }
@@ -142,7 +189,7 @@ impl Pool {
 
     pub(super) fn close_idle(&self) {
         let timeout = self.key.settings.idle_timeout;
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since.elapsed() < timeout);
+        self.idle.borrow_mut().retain(|idle| idle.is_open() && idle.since.elapsed() < timeout);
     }
 
     /// Closes every idle connection.
@@ -151,56 +198,64 @@ impl Pool {
     }
 
     /// Sends a request on a pooled or a new connection. A pooled one that turns out to be stale is replaced by a new
-    /// one, once, when nothing of the request was sent or sending it twice does no harm.
+    /// one when nothing of the request was sent or sending it twice does no harm.
     pub(super) async fn send(self: &Rc<Self>, outgoing: &mut Outgoing, busy: Busy) -> Result<Answer, ErrorKind> {
-        let source = outgoing.as_ref().and_then(|request| request.body().source());
-        let mut taken = match self.idle_connection() {
-            Some(taken) => taken,
+        let mut connection = match self.idle_connection() {
+            Some(connection) => connection,
             // Boxed, here and below: most requests find a connection, and all would have the room for making one.
             None => Box::pin(self.connection(&busy)).await?,
         };
         loop {
-            let Some(sent) = taken.sender.begin(outgoing) else { return Err(ErrorKind::Reset) };
-            match sent.await {
-                Ok(response) => {
-                    taken.sender.record.end();
-                    let held = Held { pool: self.clone(), sender: taken.sender, slot: taken.slot, request: source };
-                    return Ok((response, Lease::new(busy, Hold::Connection(held))));
+            let Some(request) = outgoing else { return Err(ErrorKind::Reset) };
+            let mut sent = connection.begin(request);
+            let error = match std::future::poll_fn(|cx| connection.poll_answer(cx, &mut sent)).await {
+                Ok(head) => {
+                    *outgoing = None;
+                    let (response, incoming) = connection.answer(head, sent);
+                    return Ok(response.map(|()| AnswerBody::new(Carrier::Http1(incoming), busy)));
                 }
-                Err(error) => taken.take_back(error, outgoing, source.as_ref())?,
+                Err(error) => error,
+            };
+            let again = sent.upload.again(&connection.line.wire.borrow());
+            match again.filter(|_| connection.reused && error == ErrorKind::Reset) {
+                Some(body) => *request.body_mut() = body,
+                None => {
+                    *outgoing = None;
+                    return Err(error);
+                }
             }
-            taken = Box::pin(self.connection(&busy)).await?;
+            drop(connection);
+            connection = Box::pin(self.connection(&busy)).await?;
         }
     }
 
-    /// Takes an idle connection, for the micro-benchmarks.
+    /// Takes an idle connection and gives it back, for the micro-benchmarks; false when there is none.
     #[cfg(feature = "bench")]
-    pub(super) fn take(self: &Rc<Self>) -> Option<Held> {
-        let Taken { sender, slot, .. } = self.idle_connection()?;
-        Some(Held { pool: self.clone(), sender, slot, request: None })
+    pub(super) fn take_and_give_back(&self) -> bool {
+        self.idle_connection().map(Connection::give_back).is_some()
     }
 
     /// The connection that was used last and is still open.
-    fn idle_connection(&self) -> Option<Taken> {
+    fn idle_connection(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, slot, .. }) = idle.pop() {
-            if !sender.is_closed() {
-                return Some(Taken { sender, slot, reused: true });
+        while let Some(last) = idle.pop() {
+            if last.is_open() {
+                return Some(last.connection);
             }
         }
         None
     }
 
     /// A new connection, or one that comes free while the endpoint has as many as it may.
-    async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
+    async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
         if self.open.get() < self.max_connections {
             return self.open(busy).await;
         }
         let wait = tokio::time::timeout(self.key.settings.connect_timeout, async {
             loop {
                 Waiter::new(self).woken().await;
-                if let Some(taken) = self.idle_connection() {
-                    return Some(taken);
+                if let Some(connection) = self.idle_connection() {
+                    return Some(connection);
                 }
                 if self.open.get() < self.max_connections {
                     return None;
@@ -208,32 +263,19 @@ impl Pool {
             }
         });
         match wait.await {
-            Ok(Some(taken)) => Ok(taken),
+            Ok(Some(connection)) => Ok(connection),
             Ok(None) => self.open(busy).await,
             Err(_) => Err(ErrorKind::Overloaded),
         }
     }
 
-    async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Taken, ErrorKind> {
-        let slot = Rc::new(Slot::take(self));
-        let record = Arc::<Record>::default();
-        let opened = async {
-            let stream = connect::connect(&self.key).await?;
-            let io = Recorded::new(TokioIo::new(Interim::over(stream)), record.clone());
-            Builder::new().max_buf_size(READ_BUFFER).handshake(io).await.map_err(std::io::Error::other)
-        };
-        let (requests, connection) = opened.await.map_err(|error| {
+    async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
+        let slot = Slot::take(self);
+        let stream = connect::connect(&self.key).await.map_err(|error| {
             busy.endpoint().note_failure(&error);
             ErrorKind::ConnectFailure
         })?;
-        let held = slot.clone();
-        tokio::task::spawn_local(async move {
-            let _held = held;
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
-        Ok(Taken { sender: Sender { requests, record }, slot, reused: false })
+        Ok(Connection { line: Rc::new(Line { wire: RefCell::new(Wire::new(stream)), slot }), reused: false })
     }
 
     fn wake_one(&self) {
@@ -256,7 +298,10 @@ struct Waiter<'a> {
 impl<'a> Waiter<'a> {
     fn new(pool: &'a Pool) -> Self {
         let (sender, wake) = oneshot::channel();
-        pool.waiting.borrow_mut().push_back(sender);
+        let mut waiting = pool.waiting.borrow_mut();
+        // Those who waited in vain, at most for the same time each, are in front.
+        while waiting.pop_front_if(|first| first.is_closed()).is_some() {}
+        waiting.push_back(sender);
         Self { pool, wake }
     }
 
@@ -289,13 +334,5 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
         self.0.wake_one();
-    }
-}
-
-/// Announces a body of unknown length: of methods that seldom have one, the client would drop it.
-fn frame(request: &mut Request<RequestBody>) {
-    let body = request.body();
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }

@@ -23,14 +23,18 @@ use meshup_abi::ErrorKind;
 use tokio::sync::Semaphore;
 
 use super::{
-    Answer, EndpointKey, Lease, Outgoing, connect,
-    endpoint::{Busy, Hold},
+    Answer, EndpointKey, Outgoing,
+    answer::{AnswerBody, Carrier},
+    connect,
+    endpoint::Busy,
     unprocessed::{Spare, is_unprocessed},
 };
 use crate::{
-    body::RequestBody,
+    body::{RequestBody, RequestSource},
+    cause,
     coarse::Moment,
     cork::{Corked, Turning, Turns},
+    exchange::is_framed_once,
     transport::Transport,
 };
 
@@ -122,7 +126,12 @@ impl Pool {
             let Sent { response, spare } = self.begin(&mut connection, outgoing, before.is_none())?;
             let stream = Stream::open(&connection.streams);
             let mut error = match response.await {
-                Ok(response) => return Ok((response, Lease::new(busy, Hold::Stream { _counted: stream }))),
+                // Its frames bound the body, so that nobody looked at this: a client of HTTP/1.1 goes by it.
+                Ok(response) if !is_framed_once(response.headers()) => return Err(ErrorKind::BadResponse),
+                Ok(response) => {
+                    let carrier = |incoming| Carrier::Http2 { incoming, _counted: stream };
+                    return Ok(response.map(|incoming| AnswerBody::new(carrier(incoming), busy)));
+                }
                 Err(error) => error,
             };
             *outgoing = error.take_message();
@@ -130,7 +139,7 @@ impl Pool {
                 *outgoing = spare.and_then(Spare::request);
             }
             if before.is_some() || outgoing.is_none() {
-                return Err(super::error_kind(error.error(), source.as_ref()));
+                return Err(error_kind(error.error(), source.as_ref()));
             }
             before = Some(connection.streams);
         }
@@ -233,4 +242,18 @@ fn to_http2(request: &mut Request<RequestBody>, scheme: Scheme) -> Result<(), Er
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ErrorKind::BadRequest)?;
     *request.version_mut() = Version::HTTP_2;
     Ok(())
+}
+
+/// What a failure of an HTTP/2 connection means for the exchange on it.
+fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
+    match source.and_then(|source| source.failure()) {
+        Some(failure) => failure.kind(),
+        None if error.is_parse() || is_violation(error) => ErrorKind::BadResponse,
+        None => ErrorKind::Reset,
+    }
+}
+
+/// Whether our side ended the stream or the connection because of what the peer sent.
+fn is_violation(error: &hyper::Error) -> bool {
+    cause::of::<h2::Error>(error).is_some_and(|error| error.is_library() && (error.is_go_away() || error.is_reset()))
 }

@@ -45,6 +45,7 @@ mod http2_conformance;
 mod idle_memory;
 mod interim;
 mod jwks_filter;
+mod kept_connections;
 mod limits;
 mod listener_addresses;
 mod listener_identity;

@@ -8,14 +8,13 @@ use http::{
     header::{HOST, VIA},
     request,
 };
-use hyper::body::Incoming;
 use meshup_abi::{BodyError, ErrorKind};
 
 use super::{Exchange, Expired, Fetched, Reply, Target, until};
 use crate::{
     body::{BodyFailure, RequestBody, ResponseSource},
     exchange::{answer::FetchRequest, head, head_fields::HeadFields, refusal, wishes::Wishes},
-    upstream::{Answer, Lease},
+    upstream::Answer,
 };
 
 /// How long a fetch may take that names no deadline of its own.
@@ -59,7 +58,7 @@ impl Exchange {
                 if !self.end.slots.0.is_empty() {
                     self.end.upstream_duration = Some(self.end.started.elapsed());
                 }
-                let version = answer.0.version();
+                let version = answer.version();
                 let mut reply = upstream_reply(answer, &self.wishes);
                 if let Some(via) = self.via.as_ref().filter(|_| reply.error.is_none()) {
                     reply.head.headers.append(VIA, via.of(version).clone());
@@ -156,10 +155,12 @@ impl Exchange {
             Err(kind) => return Ok(Err(kind)),
         };
         let work = async {
-            let (response, lease) = upstream.send(&mut request, destination, |_| {}).await?;
-            let (mut head, incoming) = response.into_parts();
-            head::strip_response(&mut head.headers)?;
-            let mut source = ResponseSource::Upstream(incoming, lease);
+            let (mut head, answer) = upstream.send(&mut request, destination, |_| {}).await?.into_parts();
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Err(ErrorKind::BadResponse);
+            }
+            head::strip_response(&mut head.headers);
+            let mut source = ResponseSource::Upstream(answer);
             let body = source.read(limit).await.map_err(|error| match error {
                 BodyError::TooLarge => ErrorKind::LimitExceeded,
                 BodyError::Aborted | BodyError::Gone => ErrorKind::Reset,
@@ -178,37 +179,32 @@ impl Exchange {
 }
 
 /// The upstream's response in the inner form.
-fn upstream_reply((response, mut lease): Answer, wishes: &Wishes) -> Reply {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return switched(response, lease, wishes);
+fn upstream_reply(answer: Answer, wishes: &Wishes) -> Reply {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switched(answer, wishes);
     }
-    let (mut head, incoming) = response.into_parts();
-    if let Err(kind) = head::strip_response(&mut head.headers) {
-        // The connection is dropped with the lease: where its next response begins is anybody's guess.
-        return Reply::error(kind);
-    }
+    let (mut head, body) = answer.into_parts();
+    head::strip_response(&mut head.headers);
     head.version = http::Version::HTTP_11;
-    let source = if http_body::Body::is_end_stream(&incoming) {
-        lease.give_back();
+    let source = if http_body::Body::is_end_stream(&body) {
+        body.finish();
         ResponseSource::Empty
     } else {
-        ResponseSource::Upstream(incoming, lease)
+        ResponseSource::Upstream(body)
     };
     Reply::new(Response::from_parts(head, source))
 }
 
 /// The upstream's response when it switched protocols, which it may only do when asked.
 #[cold]
-fn switched(mut response: Response<Incoming>, lease: Lease, wishes: &Wishes) -> Reply {
-    if response.version() != http::Version::HTTP_11 || !wishes.is_switched(&response) {
+fn switched(answer: Answer, wishes: &Wishes) -> Reply {
+    if answer.version() != http::Version::HTTP_11 || !wishes.is_switched(&answer) {
         return Reply::error(ErrorKind::BadResponse);
     }
-    let connection = hyper::upgrade::on(&mut response);
-    let (mut head, _) = response.into_parts();
-    if let Err(kind) = head::strip_response(&mut head.headers) {
-        return Reply::error(kind);
-    }
-    Reply::new(Response::from_parts(head, ResponseSource::Switched(Box::new((connection, lease)))))
+    let (mut head, body) = answer.into_parts();
+    head::strip_response(&mut head.headers);
+    let Some(upgraded) = body.into_upgraded() else { return Reply::error(ErrorKind::BadResponse) };
+    Reply::new(Response::from_parts(head, ResponseSource::Switched(Box::new(upgraded))))
 }
 
 fn fetch_request(fetch: FetchRequest) -> Result<Request<RequestBody>, ErrorKind> {
