@@ -91,7 +91,11 @@ fn main() -> Result<()> {
         gate::write(file, &all)?;
     }
     if let Some(file) = &arguments.check {
-        let faults = gate::faults(&committed::read(file)?, &all);
+        let committed = committed::read(file)?;
+        let mut faults = gate::faults(&committed, &all);
+        if arguments.only.is_none() {
+            faults += &committed::unmeasured(&committed, &all);
+        }
         ensure!(faults.is_empty(), "more than {} allows:\n{faults}", file.display());
     }
     Ok(())

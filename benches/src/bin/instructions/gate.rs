@@ -1,6 +1,6 @@
 //! The gate: what a request may cost, as it was committed, beside what it costs now.
 //!
-//! A filter is a small share of a request, so that [`GUEST`] is held to the same by itself.
+//! A filter is a small share of a request, so that what filters add to it, and [`GUEST`] of that, are held by themselves.
 //!
 //! **Invariant:** a total that grew by more than [`TOLERANCE`] fails, and the message says where it grew.
 
@@ -16,6 +16,12 @@ use serde::{Deserialize, Serialize};
 
 /// How much more than the committed figure is let pass, as a share of it.
 const TOLERANCE: f64 = 0.05;
+
+/// How much more filters may add; as a difference of two counts it varies more.
+const FILTERS_TOLERANCE: f64 = 0.1;
+
+/// What the scenarios with filters are compared with.
+const WITHOUT: &str = "no filters";
 
 /// The part that is compiled WebAssembly, whose count is exact.
 const GUEST: &str = "guest";
@@ -41,20 +47,30 @@ pub(crate) fn write(file: &Path, costs: &Costs) -> Result<()> {
 /// What is wrong with `now`; empty if nothing is.
 pub(crate) fn faults(committed: &Costs, now: &Costs) -> String {
     let mut faults = String::new();
+    let without = committed.get(WITHOUT).zip(now.get(WITHOUT)).map(|(before, after)| (before.total, after.total));
     for (scenario, now) in now {
         match committed.get(scenario) {
             None => _ = writeln!(faults, "{scenario}: no committed figure"),
-            Some(committed) if exceeds(committed.total, now.total) => tell(&mut faults, scenario, committed, now),
-            Some(committed) => {
-                let (before, after) = (committed.part(GUEST), now.part(GUEST));
-                if exceeds(before, after) {
-                    let share = more(before, after);
-                    _ = writeln!(faults, "{scenario}: the part {GUEST}: {before} -> {after}, {share:.1} % more");
-                }
+            Some(committed) if exceeds(committed.total, now.total, TOLERANCE) => {
+                tell(&mut faults, scenario, committed, now);
             }
+            Some(committed) if committed.parts.contains_key(GUEST) => {
+                let (guest, with) = ((committed.part(GUEST), now.part(GUEST)), (committed.total, now.total));
+                let added = without.map(|without| (with.0.saturating_sub(without.0), with.1.saturating_sub(without.1)));
+                tell_share(&mut faults, scenario, "the part guest", guest, TOLERANCE);
+                tell_share(&mut faults, scenario, "what its filters add", added.unwrap_or_default(), FILTERS_TOLERANCE);
+            }
+            Some(_) => (),
         }
     }
     faults
+}
+
+/// A share of a scenario, before and after, if it grew by more than `tolerance`.
+fn tell_share(faults: &mut String, scenario: &str, what: &str, (before, after): (u64, u64), tolerance: f64) {
+    if exceeds(before, after, tolerance) {
+        _ = writeln!(faults, "{scenario}: {what}: {before} -> {after}, {:.1} % more", more(before, after));
+    }
 }
 
 /// The parts that no committed figure is known of; empty if there are none.
@@ -77,8 +93,8 @@ fn more(before: u64, after: u64) -> f64 {
     100.0 * (after as f64 / before as f64 - 1.0)
 }
 
-fn exceeds(committed: u64, now: u64) -> bool {
-    now as f64 > committed as f64 * (1.0 + TOLERANCE)
+fn exceeds(committed: u64, now: u64, tolerance: f64) -> bool {
+    now as f64 > committed as f64 * (1.0 + tolerance)
 }
 
 /// The scenario and its parts that are not what they were, the one that grew most first; what shrank may only have moved.
@@ -131,6 +147,19 @@ mod tests {
         assert_eq!(faults(&committed, &now), "no filters: the part guest: 2000 -> 2101, 5.0 % more\n");
         assert_eq!(faults(&committed, &costs(40_100, &[("guest", 2_100)])), "");
         assert_eq!(faults(&costs(40_000, &[]), &costs(40_000, &[])), "");
+    }
+
+    #[test]
+    fn filters_that_add_more_fail_by_themselves() {
+        let all = |without, with| {
+            let cost = |total| Cost { total, parts: BTreeMap::from([(GUEST.to_owned(), 100)]) };
+            Costs::from([(WITHOUT.to_owned(), cost(without)), ("a filter".to_owned(), cost(with))])
+        };
+        let committed = all(30_000, 35_000);
+        let fault = "a filter: what its filters add: 5000 -> 5501, 10.0 % more\n";
+        assert_eq!(faults(&committed, &all(30_000, 35_501)), fault);
+        assert_eq!(faults(&committed, &all(30_000, 35_500)), "");
+        assert_eq!(faults(&committed, &all(31_000, 36_500)), "");
     }
 
     #[test]

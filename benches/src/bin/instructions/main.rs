@@ -97,7 +97,10 @@ fn main() -> Result<()> {
     }
     if let Some(file) = &arguments.check {
         let committed: Costs = committed::read(file)?;
-        let (faults, unknown) = (gate::faults(&committed, &costs), gate::unknown_parts(&committed, &costs));
+        let (mut faults, unknown) = (gate::faults(&committed, &costs), gate::unknown_parts(&committed, &costs));
+        if arguments.only.is_none() {
+            faults += &committed::unmeasured(&committed, &costs);
+        }
         if !unknown.is_empty() && faults.is_empty() {
             let parts = unknown.join(", ");
             eprintln!("{} has no part {parts}: write it anew (make instructions-commit)", file.display());
