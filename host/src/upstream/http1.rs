@@ -23,6 +23,7 @@ use super::{
 use crate::{body::RequestBody, coarse::Moment};
 
 mod decoder;
+mod departures;
 mod head;
 mod incoming;
 mod upload;
@@ -78,7 +79,11 @@ struct Line {
 impl Connection {
     /// Begins to send a request, whose head stays in its place.
     fn begin(&self, request: &mut Request<RequestBody>) -> Sent {
-        Sent { upload: Upload::begin(request, &mut self.line.wire.borrow_mut()), is_broken: false, interim: 0 }
+        let upload = Upload::begin(request, &mut self.line.wire.borrow_mut());
+        if upload.is_taken() {
+            departures::add(&self.line);
+        }
+        Sent { upload, is_broken: false, interim: 0 }
     }
 
     /// Sends on, and reads until the head of the answer is there.
@@ -101,6 +106,8 @@ impl Connection {
     fn answer(self, head: Head, sent: Sent) -> (Response<()>, Incoming) {
         let Head { response, body, keep_alive } = head;
         let Sent { mut upload, is_broken, .. } = sent;
+        // Not even asked: who answers all the same is not asked any more.
+        let is_broken = is_broken || self.line.wire.borrow_mut().stay();
         let line = self.line.clone();
         let rest = (!upload.is_done() && !is_broken).then(|| {
             tokio::task::spawn_local(async move {

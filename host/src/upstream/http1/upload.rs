@@ -93,6 +93,11 @@ impl Upload {
         (self.harmless || !self.touched && !wire.begun).then_some(self.body)
     }
 
+    /// Whether nothing of a body is left to be taken.
+    pub(super) fn is_taken(&self) -> bool {
+        self.taken
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.done
     }

@@ -6,7 +6,7 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -35,6 +35,8 @@ pub(super) struct Wire {
     /// Something was sent since the last request began.
     pub begun: bool,
     unflushed: bool,
+    /// Who waits for the departure of what is to be sent.
+    departing: Option<Waker>,
 }
 
 /// What follows the lines that are to be sent.
@@ -62,7 +64,16 @@ impl Behind {
 
 impl Wire {
     pub(super) fn new(stream: Transport) -> Self {
-        Self { stream, read: Bytes::new(), brimful: false, lines: Vec::new(), sent: 0, begun: false, unflushed: false }
+        Self {
+            stream,
+            read: Bytes::new(),
+            brimful: false,
+            lines: Vec::new(),
+            sent: 0,
+            begun: false,
+            unflushed: false,
+            departing: None,
+        }
     }
 
     /// Whether a connection that rests is open, and its peer has said nothing.
@@ -116,14 +127,38 @@ impl Wire {
         &mut self.lines
     }
 
+    /// Sends nothing before [`Self::depart`].
+    pub(super) fn depart_later(&mut self) {
+        self.departing = Some(Waker::noop().clone());
+    }
+
+    /// Sends what was held back; who waits for that goes on with what is left.
+    pub(super) fn depart(&mut self) {
+        let Some(waiting) = self.departing.take() else { return };
+        let mut cx = Context::from_waker(Waker::noop());
+        let sent = self.poll_send(&mut cx, &mut Behind::default());
+        if !matches!(sent, Poll::Ready(Ok(()))) || !matches!(self.poll_flush(&mut cx), Poll::Ready(Ok(()))) {
+            waiting.wake();
+        }
+    }
+
+    /// Does not send what is still held back; whether there was something.
+    pub(super) fn stay(&mut self) -> bool {
+        self.departing.take().is_some()
+    }
+
     /// Begins another request.
     pub(super) fn begin(&mut self) {
         self.lines.clear();
-        (self.sent, self.begun) = (0, false);
+        (self.sent, self.begun, self.departing) = (0, false, None);
     }
 
     /// Sends the lines and what is behind them, flushed by [`Self::poll_flush`].
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, behind: &mut Behind) -> Poll<io::Result<()>> {
+        if let Some(departing) = &mut self.departing {
+            departing.clone_from(cx.waker());
+            return Poll::Pending;
+        }
         loop {
             let lines = self.lines.get(self.sent..).unwrap_or_default();
             let stream = Pin::new(&mut self.stream);
