@@ -168,8 +168,9 @@ impl<'a> Fates<'a> {
     /// A connection that is to end is closed once it was without a request for its grace.
     fn look_at_end(&mut self, ending: Ending, now: Instant) -> Option<Fate> {
         let over = self.connection.grace_over(ending);
-        // What was said last is still not taken.
-        if over.is_some_and(|over| over + self.connection.listener.limits.write_timeout + LOOK <= now) {
+        let long_ago = |moment| moment + self.connection.listener.limits.write_timeout + LOOK <= now;
+        // What was said last is still not taken; a client that takes some now and then has its time.
+        if over.is_some_and(long_ago) && self.connection.link.pace.write_waited().is_none_or(long_ago) {
             return Some(self.connection.end(Refusal::WriteTimeout));
         }
         let next = over.filter(|over| *over > now).unwrap_or(now + LOOK);
