@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
 
@@ -87,12 +87,18 @@ impl Connection {
     }
 
     /// Sends on, and reads until the head of the answer is there.
-    fn poll_answer(&self, cx: &mut Context<'_>, sent: &mut Sent) -> Poll<Result<Head, ErrorKind>> {
+    fn poll_answer(
+        &self,
+        cx: &mut Context<'_>,
+        sent: &mut Sent,
+        request: &mut HeaderMap,
+    ) -> Poll<Result<Head, ErrorKind>> {
         let wire = &mut *self.line.wire.borrow_mut();
         sent.poll(wire, cx)?;
         loop {
             while !wire.read.is_empty() {
-                match head::read(&mut wire.read, sent.upload.answers_head).map_err(|_| ErrorKind::BadResponse)? {
+                let head = head::read(&mut wire.read, sent.upload.answers_head, request);
+                match head.map_err(|_| ErrorKind::BadResponse)? {
                     Parsed::Final(head) => return Poll::Ready(Ok(head)),
                     Parsed::Interim(status) => sent.heard(status, wire, cx)?,
                     Parsed::Partial => break,
@@ -215,14 +221,15 @@ impl Pool {
         loop {
             let Some(request) = outgoing else { return Err(ErrorKind::Reset) };
             let mut sent = connection.begin(request);
-            let error = match std::future::poll_fn(|cx| connection.poll_answer(cx, &mut sent)).await {
-                Ok(head) => {
-                    *outgoing = None;
-                    let (response, incoming) = connection.answer(head, sent);
-                    return Ok(response.map(|()| AnswerBody::new(Carrier::Http1(incoming), busy)));
-                }
-                Err(error) => error,
-            };
+            let error =
+                match std::future::poll_fn(|cx| connection.poll_answer(cx, &mut sent, request.headers_mut())).await {
+                    Ok(head) => {
+                        *outgoing = None;
+                        let (response, incoming) = connection.answer(head, sent);
+                        return Ok(response.map(|()| AnswerBody::new(Carrier::Http1(incoming), busy)));
+                    }
+                    Err(error) => error,
+                };
             let again = sent.upload.again(&connection.line.wire.borrow());
             match again.filter(|_| connection.reused && error == ErrorKind::Reset) {
                 Some(body) => *request.body_mut() = body,

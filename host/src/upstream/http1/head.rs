@@ -89,11 +89,11 @@ pub(super) struct Head {
     pub keep_alive: bool,
 }
 
-/// Takes a response's head off what was read.
+/// Takes a response's head off what was read. Its fields get the room of the request's, which is over with the answer.
 ///
 /// # Errors
 /// It is no response, or one whose end cannot be told.
-pub(super) fn read(read: &mut Bytes, answers_head: bool) -> Result<Parsed, Malformed> {
+pub(super) fn read(read: &mut Bytes, answers_head: bool, request: &mut HeaderMap) -> Result<Parsed, Malformed> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut parsed = httparse::Response::new(&mut []);
     let parser = httparse::ParserConfig::default();
@@ -117,6 +117,8 @@ pub(super) fn read(read: &mut Bytes, answers_head: bool) -> Result<Parsed, Malfo
         response.extensions_mut().insert(reason);
     }
     let headers = response.headers_mut();
+    *headers = std::mem::take(request);
+    headers.clear();
     headers.reserve(parsed.headers.len());
     let (mut framing, mut keep_alive, mut close) = (None, is_http11, false);
     for field in &*parsed.headers {
@@ -162,7 +164,7 @@ mod tests {
 
     fn parse(text: &str, answers_head: bool) -> Result<(Parsed, String), Malformed> {
         let mut bytes = Bytes::copy_from_slice(text.as_bytes());
-        let parsed = read(&mut bytes, answers_head)?;
+        let parsed = read(&mut bytes, answers_head, &mut HeaderMap::new())?;
         Ok((parsed, String::from_utf8(bytes.to_vec()).unwrap()))
     }
 
