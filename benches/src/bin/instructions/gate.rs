@@ -57,7 +57,7 @@ pub(crate) fn faults(committed: &Costs, now: &Costs) -> String {
             Some(committed) if committed.parts.contains_key(GUEST) => {
                 let (guest, with) = ((committed.part(GUEST), now.part(GUEST)), (committed.total, now.total));
                 let added = without.map(|without| (with.0.saturating_sub(without.0), with.1.saturating_sub(without.1)));
-                tell_share(&mut faults, scenario, "the part guest", guest, TOLERANCE);
+                tell_share(&mut faults, scenario, &format!("the part {GUEST}"), guest, TOLERANCE);
                 tell_share(&mut faults, scenario, "what its filters add", added.unwrap_or_default(), FILTERS_TOLERANCE);
             }
             Some(_) => (),
