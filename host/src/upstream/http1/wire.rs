@@ -29,6 +29,8 @@ pub(super) struct Wire {
     pub read: Bytes,
     /// The last read had all the room it was given.
     brimful: bool,
+    /// The last read was a large one.
+    bulk: bool,
     /// Lines to be sent, and how much of them was.
     lines: Vec<u8>,
     sent: usize,
@@ -68,6 +70,7 @@ impl Wire {
             stream,
             read: Bytes::new(),
             brimful: false,
+            bulk: false,
             lines: Vec::new(),
             sent: 0,
             begun: false,
@@ -83,7 +86,7 @@ impl Wire {
 
     /// An exchange is over: false where more was read than belongs to it.
     pub(super) fn rest(&mut self) -> bool {
-        self.brimful = false;
+        (self.brimful, self.bulk) = (false, false);
         if self.lines.capacity() > KEPT_CAPACITY {
             self.lines = Vec::new();
         }
@@ -110,10 +113,15 @@ impl Wire {
         Poll::Ready(Ok(more.len()))
     }
 
+    /// At most one large block per turn: it is sent on while the core has it in its caches.
     fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if std::mem::take(&mut self.bulk) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut block = BytesMut::with_capacity(BULK);
         let count = ready!(pin!(self.stream.read_buf(&mut block)).poll(cx))?;
-        self.brimful = count >= READ;
+        (self.brimful, self.bulk) = (count >= READ, true);
         self.read = block.freeze();
         Poll::Ready(Ok(count))
     }
