@@ -345,7 +345,8 @@ async fn http2(
     closing: watch::Receiver<bool>,
 ) {
     let limits = &connection.listener.limits;
-    let service = service_fn(|request| connection.clone().respond(request, ActiveExchange::new(&connection)));
+    // Boxed: on its way into the stream's task, and at the task's end, what it holds would be moved eight times.
+    let service = service_fn(|request| Box::pin(connection.clone().respond(request, ActiveExchange::new(&connection))));
     let served =
         conn::http2::Builder::new(Streams { write_timeout: limits.write_timeout, link: connection.link.clone() })
             .timer(TokioTimer::new())

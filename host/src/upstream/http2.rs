@@ -225,7 +225,9 @@ where
     F::Output: 'static,
 {
     fn execute(&self, task: F) {
-        tokio::task::spawn_local(Turning::new(task, self.turns.clone(), |_sent| ()));
+        // Boxed: the library's type has room for the whole connection, also for a request's small tasks, and a task is moved
+        // six times.
+        tokio::task::spawn_local(Turning::new(Box::pin(task), self.turns.clone(), |_sent| ()));
     }
 }
 
@@ -248,7 +250,7 @@ fn to_http2(request: &mut Request<RequestBody>, scheme: Scheme) -> Result<(), Er
 fn error_kind(error: &hyper::Error, source: Option<&Rc<RequestSource>>) -> ErrorKind {
     match source.and_then(|source| source.failure()) {
         Some(failure) => failure.kind(),
-        None if error.is_parse() || is_violation(error) => ErrorKind::BadResponse,
+        None if is_violation(error) => ErrorKind::BadResponse,
         None => ErrorKind::Reset,
     }
 }

@@ -11,6 +11,8 @@ use super::head::{MAX_FIELDS, Malformed};
 
 /// How many bytes of chunk extensions there may be more than data, and the most bytes of trailers.
 const MAX_ASIDE: usize = 16 * 1024;
+/// Chunks below it are joined with those that are at hand: what is made for a piece of a body must not outweigh it.
+const SHORT: usize = 1024;
 
 /// What is left of a body.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Decoder {
     pub(super) fn decode(&mut self, read: &mut Bytes) -> Result<Decoded, Malformed> {
         match self {
             Self::Length(0) => Ok(Decoded::End),
-            Self::Length(left) => Ok(take(left, read)),
+            Self::Length(left) => Ok(take(left, read).map_or(Decoded::Nothing, Decoded::Data)),
             Self::UntilClose if read.is_empty() => Ok(Decoded::Nothing),
             Self::UntilClose => Ok(Decoded::Data(std::mem::take(read))),
             Self::Chunked(chunks) => chunks.decode(read),
@@ -88,13 +90,10 @@ impl Decoder {
 }
 
 /// At most so much of what was read.
-fn take(left: &mut u64, read: &mut Bytes) -> Decoded {
+fn take(left: &mut u64, read: &mut Bytes) -> Option<Bytes> {
     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
-    if count == 0 {
-        return Decoded::Nothing;
-    }
     *left -= count as u64;
-    Decoded::Data(read.split_to(count))
+    (count > 0).then(|| read.split_to(count))
 }
 
 /// Drops the beginning of what was read, and with its last byte the block.
@@ -109,19 +108,43 @@ impl Chunks {
     fn decode(&mut self, read: &mut Bytes) -> Result<Decoded, Malformed> {
         self.pass(read)?;
         match &mut self.at {
-            At::Chunk(left) => {
-                let decoded = take(left, read);
-                if *left == 0 {
-                    self.at = At::ChunkEnd;
-                    // What is at hand may say that this was the last chunk. If it is malformed, it stays for the next time.
-                    let _ = self.pass(read);
-                }
-                Ok(decoded)
-            }
+            At::Chunk(_) => Ok(match self.piece(read) {
+                Some(piece) if piece.len() < SHORT && self.is_at_short() => Decoded::Data(self.joined(&piece, read)),
+                Some(piece) => Decoded::Data(piece),
+                None => Decoded::Nothing,
+            }),
             At::Trailers => self.trailers(read),
             At::End => Ok(Decoded::End),
             At::Size | At::ChunkEnd => Ok(Decoded::Nothing),
         }
+    }
+
+    /// What is at hand of a chunk, and past its end.
+    fn piece(&mut self, read: &mut Bytes) -> Option<Bytes> {
+        let At::Chunk(left) = &mut self.at else { return None };
+        let piece = take(left, read);
+        if *left == 0 {
+            self.at = At::ChunkEnd;
+            // What is at hand may say that this was the last chunk. If it is malformed, it stays for the next time.
+            let _ = self.pass(read);
+        }
+        piece
+    }
+
+    fn is_at_short(&self) -> bool {
+        matches!(self.at, At::Chunk(left) if left < SHORT as u64)
+    }
+
+    /// A piece and the short ones behind it.
+    #[cold]
+    fn joined(&mut self, first: &[u8], read: &mut Bytes) -> Bytes {
+        let mut joined = first.to_vec();
+        while self.is_at_short()
+            && let Some(piece) = self.piece(read)
+        {
+            joined.extend_from_slice(&piece);
+        }
+        joined.into_boxed_slice().into()
     }
 
     /// Passes over what is neither data nor trailers.
@@ -285,6 +308,17 @@ mod tests {
             let (data, ..) = decode(Decoder::chunked(), body.as_bytes(), 4096).expect(line);
             assert_eq!(data.len(), size * MAX_ASIDE / 4, "{line}");
         }
+    }
+
+    #[test]
+    fn short_chunks_are_given_together() {
+        let long = "x".repeat(SHORT);
+        let stream = format!("{}{SHORT:x}\r\n{long}\r\n{}x", "1\r\na\r\n".repeat(500), "2\r\nbb\r\n".repeat(500));
+        let (mut body, mut read) = (Decoder::chunked(), Bytes::from(stream));
+        for expected in ["a".repeat(500), long, "b".repeat(1000)] {
+            assert_eq!(body.decode(&mut read), Ok(Decoded::Data(expected.into())));
+        }
+        assert_eq!(body.decode(&mut read), Err(Malformed));
     }
 
     #[test]
