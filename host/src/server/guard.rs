@@ -275,7 +275,6 @@ impl Guard {
     }
 }
 
-/// What the parser would not mind: a method of any length, and a fragment, which it drops.
 /// Whether a line of a head, without its LF, is well ended and no field that [`Guard::field`] looks at: most are not.
 fn frames_nothing(line: &[u8]) -> bool {
     matches!(line, [first, .., b'\r'] if !b" \tcCtTuU".contains(first))
@@ -288,6 +287,7 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     line.get(..name.len()).filter(|found| found.eq_ignore_ascii_case(name)).map(|_| value.trim_ascii())
 }
 
+/// What the parser would not mind: a method of any length, and a fragment, which it drops.
 fn check_request_line(line: &[u8]) -> Result<(), Ambiguity> {
     let method_end = memchr::memchr(b' ', line).unwrap_or(line.len());
     if method_end > MAX_METHOD {

@@ -38,14 +38,14 @@ pub(crate) enum ReadError {
 /// A connection that its endpoint switched to another protocol, counted as one of the endpoint's.
 #[derive(Debug)]
 pub(crate) struct Upgraded {
-    connection: http1::Upgraded,
+    line: http1::Line,
     _busy: Busy,
 }
 
 impl Upgraded {
     /// The stream, and what was read of it already.
     pub(crate) fn parts(&mut self) -> (&mut Transport, Bytes) {
-        self.connection.parts()
+        self.line.upgraded()
     }
 }
 
@@ -64,7 +64,7 @@ impl AnswerBody {
     /// The connection, where the answer switched protocols.
     pub(crate) fn into_upgraded(self) -> Option<Upgraded> {
         let Self { carrier: Carrier::Http1(incoming), busy } = self else { return None };
-        Some(Upgraded { connection: incoming.into_upgraded()?, _busy: busy })
+        Some(Upgraded { line: incoming.into_upgraded()?, _busy: busy })
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use meshup_abi::ErrorKind;
 use tokio::sync::oneshot;
@@ -20,7 +21,7 @@ use super::{
     connect,
     endpoint::Busy,
 };
-use crate::{body::RequestBody, coarse::Moment};
+use crate::{body::RequestBody, coarse::Moment, transport::Transport};
 
 mod decoder;
 mod departures;
@@ -29,7 +30,6 @@ mod incoming;
 mod upload;
 mod wire;
 
-pub(crate) use incoming::Upgraded;
 pub(super) use incoming::{Incoming, ReadError};
 
 use head::{Head, Parsed};
@@ -46,19 +46,13 @@ pub(super) struct Pool {
     max_connections: usize,
     idle: RefCell<Vec<Idle>>,
     open: Cell<usize>,
-    waiting: RefCell<VecDeque<oneshot::Sender<()>>>,
+    waiting: RefCell<VecDeque<oneshot::Sender<Grant>>>,
 }
 
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
     since: Moment,
-}
-
-impl Idle {
-    fn is_open(&self) -> bool {
-        self.connection.line.wire.borrow_mut().is_quiet()
-    }
 }
 
 /// An open connection.
@@ -71,9 +65,16 @@ struct Connection {
 /// A connection's byte stream, and its place among those that may be open. Shared with what sends the rest of a request while
 /// its answer is read.
 #[derive(Debug)]
-struct Line {
+pub(super) struct Line {
     wire: RefCell<Wire>,
     slot: Slot,
+}
+
+impl Line {
+    /// After its endpoint switched protocols: the stream, and what was read of it already.
+    pub(super) fn upgraded(&mut self) -> (&mut Transport, Bytes) {
+        self.wire.get_mut().upgraded()
+    }
 }
 
 impl Connection {
@@ -96,6 +97,10 @@ impl Connection {
         let wire = &mut *self.line.wire.borrow_mut();
         sent.poll(wire, cx)?;
         loop {
+            // What came before anything was sent is no answer (RFC 9112 section 9.2).
+            if !wire.read.is_empty() && !wire.begun {
+                return Poll::Ready(Err(ErrorKind::Reset));
+            }
             while !wire.read.is_empty() {
                 let head = head::read(&mut wire.read, sent.upload.answers_head, request);
                 match head.map_err(|_| ErrorKind::BadResponse)? {
@@ -112,8 +117,6 @@ impl Connection {
     fn answer(self, head: Head, sent: Sent) -> (Response<()>, Incoming) {
         let Head { response, body, keep_alive } = head;
         let Sent { mut upload, is_broken, .. } = sent;
-        // Not even asked: who answers all the same is not asked any more.
-        let is_broken = is_broken || self.line.wire.borrow_mut().stay();
         let line = self.line.clone();
         let rest = (!upload.is_done() && !is_broken).then(|| {
             tokio::task::spawn_local(async move {
@@ -130,8 +133,20 @@ impl Connection {
         }
         self.reused = true;
         let pool = self.line.slot.0.clone();
-        pool.idle.borrow_mut().push(Idle { connection: self, since: Moment::now() });
-        pool.wake_one();
+        match pool.first_waiter() {
+            Some(waiter) => _ = waiter.send(Grant::Connection(self)),
+            None => pool.idle.borrow_mut().push(Idle { connection: self, since: Moment::now() }),
+        }
+    }
+
+    /// Whether one that rests is open, and its endpoint has said nothing.
+    fn is_open(&self) -> bool {
+        self.line.wire.borrow_mut().is_quiet()
+    }
+
+    /// Closes it; its place is for another one.
+    fn into_slot(self) -> Option<Slot> {
+        Rc::into_inner(self.line).map(|line| line.slot)
     }
 }
 
@@ -202,7 +217,7 @@ impl Pool {
 
     pub(super) fn close_idle(&self) {
         let timeout = self.key.settings.idle_timeout;
-        self.idle.borrow_mut().retain(|idle| idle.is_open() && idle.since.elapsed() < timeout);
+        self.idle.borrow_mut().retain(|idle| idle.connection.is_open() && idle.since.elapsed() < timeout);
     }
 
     /// Closes every idle connection.
@@ -238,8 +253,10 @@ impl Pool {
                     return Err(error);
                 }
             }
-            drop(connection);
-            connection = Box::pin(self.connection(&busy)).await?;
+            connection = match connection.into_slot() {
+                Some(slot) => Box::pin(self.open(slot, &busy)).await?,
+                None => Box::pin(self.connection(&busy)).await?,
+            };
         }
     }
 
@@ -253,38 +270,30 @@ impl Pool {
     fn idle_connection(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         while let Some(last) = idle.pop() {
-            if last.is_open() {
+            if last.connection.is_open() {
                 return Some(last.connection);
             }
         }
         None
     }
 
-    /// A new connection, or one that comes free while the endpoint has as many as it may.
+    /// A new connection, or one that comes free while the endpoint has as many as it may: then it is for whoever has waited
+    /// longest.
     async fn connection(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
         if self.open.get() < self.max_connections {
-            return self.open(busy).await;
+            return self.open(Slot::take(self), busy).await;
         }
-        let wait = tokio::time::timeout(self.key.settings.connect_timeout, async {
-            loop {
-                Waiter::new(self).woken().await;
-                if let Some(connection) = self.idle_connection() {
-                    return Some(connection);
-                }
-                if self.open.get() < self.max_connections {
-                    return None;
-                }
-            }
-        });
-        match wait.await {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) => self.open(busy).await,
-            Err(_) => Err(ErrorKind::Overloaded),
-        }
+        let wait = tokio::time::timeout(self.key.settings.connect_timeout, Waiter::new(self).granted());
+        let slot = match wait.await {
+            Ok(Some(Grant::Connection(connection))) if connection.is_open() => return Ok(connection),
+            Ok(Some(Grant::Connection(connection))) => connection.into_slot(),
+            Ok(Some(Grant::Slot(slot))) => Some(slot),
+            Ok(None) | Err(_) => None,
+        };
+        self.open(slot.ok_or(ErrorKind::Overloaded)?, busy).await
     }
 
-    async fn open(self: &Rc<Self>, busy: &Busy) -> Result<Connection, ErrorKind> {
-        let slot = Slot::take(self);
+    async fn open(&self, slot: Slot, busy: &Busy) -> Result<Connection, ErrorKind> {
         let stream = connect::connect(&self.key).await.map_err(|error| {
             busy.endpoint().note_failure(&error);
             ErrorKind::ConnectFailure
@@ -292,43 +301,50 @@ impl Pool {
         Ok(Connection { line: Rc::new(Line { wire: RefCell::new(Wire::new(stream)), slot }), reused: false })
     }
 
-    fn wake_one(&self) {
+    /// Who has waited longest for a connection and still does.
+    fn first_waiter(&self) -> Option<oneshot::Sender<Grant>> {
         let mut waiting = self.waiting.borrow_mut();
-        while let Some(wake) = waiting.pop_front() {
-            if wake.send(()).is_ok() {
-                return;
+        while let Some(first) = waiting.pop_front() {
+            if !first.is_closed() {
+                return Some(first);
             }
         }
+        None
     }
+}
+
+/// What is given to those who wait for a connection.
+#[derive(Debug)]
+enum Grant {
+    Connection(Connection),
+    /// Room for another one.
+    Slot(Slot),
 }
 
 /// A place in the queue for a connection.
 #[derive(Debug)]
-struct Waiter<'a> {
-    pool: &'a Pool,
-    wake: oneshot::Receiver<()>,
-}
+struct Waiter(oneshot::Receiver<Grant>);
 
-impl<'a> Waiter<'a> {
-    fn new(pool: &'a Pool) -> Self {
-        let (sender, wake) = oneshot::channel();
+impl Waiter {
+    fn new(pool: &Pool) -> Self {
+        let (sender, grant) = oneshot::channel();
         let mut waiting = pool.waiting.borrow_mut();
         // Those who waited in vain, at most for the same time each, are in front.
         while waiting.pop_front_if(|first| first.is_closed()).is_some() {}
         waiting.push_back(sender);
-        Self { pool, wake }
+        Self(grant)
     }
 
-    async fn woken(mut self) {
-        let _ = (&mut self.wake).await;
+    async fn granted(mut self) -> Option<Grant> {
+        (&mut self.0).await.ok()
     }
 }
 
-impl Drop for Waiter<'_> {
-    /// Whoever is woken but no longer waits lets the next one have the connection.
+impl Drop for Waiter {
+    /// What was granted to somebody who no longer waits goes to the next one.
     fn drop(&mut self) {
-        if self.wake.try_recv().is_ok() {
-            self.pool.wake_one();
+        if let Ok(Grant::Connection(connection)) = self.0.try_recv() {
+            connection.give_back();
         }
     }
 }
@@ -347,6 +363,8 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
-        self.0.wake_one();
+        if let Some(waiter) = self.0.first_waiter() {
+            _ = waiter.send(Grant::Slot(Self::take(&self.0)));
+        }
     }
 }

@@ -135,6 +135,70 @@ async fn a_stale_connection_makes_room_for_the_one_that_replaces_it() {
 }
 
 #[tokio::test]
+async fn who_has_waited_longest_gets_the_connection_that_comes_free() {
+    let origin = Origin::raw(|mut wire, _| async move {
+        while wire.message().await.is_some() {
+            wire.send(OK).await;
+        }
+    })
+    .await;
+    let config = upstream("origin", Protocol::Http1, &[origin.address]);
+    let proxy = Proxy::start(&format!("{ROUTE}{config}max_connections = 1\nconnect_timeout = \"20s\""));
+    let mut greedy = Wire::connect(proxy.address()).await;
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    greedy.send(REQUEST.repeat(50)).await;
+    assert_eq!(greedy.message().await.unwrap().text(), "ok");
+    let endless = async {
+        loop {
+            greedy.send(REQUEST).await;
+            assert_eq!(greedy.message().await.unwrap().text(), "ok");
+        }
+    };
+    let modest = async {
+        let client = Client::to(&proxy, Protocol::Http1).await;
+        for _ in 0..5 {
+            assert_eq!(soon("an answer", client.get("/")).await.text(), "ok");
+        }
+    };
+    tokio::select! {
+        () = modest => {}
+        () = endless => {}
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_before_it_was_asked_is_no_answer() {
+    let (asked, mut questions) = mpsc::unbounded_channel();
+    let origin = Origin::raw(move |mut wire, _| {
+        let asked = asked.clone();
+        async move {
+            wire.send(OK).await;
+            if wire.message().await.is_some() {
+                asked.send(()).unwrap();
+            }
+            wire.end().await;
+        }
+    })
+    .await;
+    let proxy = Proxy::before(&origin, Protocol::Http1);
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        clients.push(Wire::connect(proxy.address()).await);
+    }
+    for client in &mut clients {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await;
+    }
+    for client in &mut clients {
+        let status = client.message().await.unwrap().status();
+        assert!(matches!(status, 200 | 502), "{status}");
+        if status == 200 {
+            soon("the question of the answer", questions.recv()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_comes_before_a_break_is_passed_on() {
     let origin = Origin::raw(|mut wire, _| async move {
         wire.head().await;

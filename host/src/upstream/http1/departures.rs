@@ -4,12 +4,15 @@
 //!
 //! **Invariant:** nothing waits for anything but tasks that are ready, and what nobody waits for any more is not sent.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+};
 
 use super::Line;
 
 thread_local! {
-    static WAITING: RefCell<Vec<Rc<Line>>> = const { RefCell::new(Vec::new()) };
+    static WAITING: RefCell<Vec<Weak<Line>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Has what was written to a connection's wire sent soon.
@@ -20,7 +23,7 @@ pub(super) fn add(line: &Rc<Line>) {
             let next = Departure;
             tokio::task::spawn_local(async move { next.send() });
         }
-        waiting.push(line.clone());
+        waiting.push(Rc::downgrade(line));
     });
 }
 
@@ -30,7 +33,7 @@ struct Departure;
 impl Departure {
     fn send(&self) {
         WAITING.with_borrow_mut(|waiting| {
-            for line in waiting.drain(..).filter(|line| Rc::strong_count(line) > 1) {
+            for line in waiting.drain(..).filter_map(|line| line.upgrade()) {
                 line.wire.borrow_mut().depart();
             }
         });

@@ -19,7 +19,7 @@ use super::{
     head::Malformed,
     upload::SendError,
 };
-use crate::{body::BodyFailure, transport::Transport};
+use crate::body::BodyFailure;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +51,6 @@ type Rest = JoinHandle<Result<(), SendError>>;
 impl Drop for Incoming {
     fn drop(&mut self) {
         self.rest.iter().for_each(Rest::abort);
-    }
-}
-
-/// A connection after it switched protocols.
-#[derive(Debug)]
-pub(crate) struct Upgraded(Line);
-
-impl Upgraded {
-    /// The stream, and what was read of it already.
-    pub(crate) fn parts(&mut self) -> (&mut Transport, Bytes) {
-        self.0.wire.get_mut().upgraded()
     }
 }
 
@@ -135,7 +124,7 @@ impl Incoming {
     }
 
     /// The connection, after its endpoint switched protocols.
-    pub(crate) fn into_upgraded(mut self) -> Option<Upgraded> {
-        Rc::try_unwrap(self.connection.take()?.line).ok().map(Upgraded)
+    pub(crate) fn into_upgraded(mut self) -> Option<Line> {
+        Rc::try_unwrap(self.connection.take()?.line).ok()
     }
 }

@@ -150,11 +150,6 @@ impl Wire {
         }
     }
 
-    /// Does not send what is still held back; whether there was something.
-    pub(super) fn stay(&mut self) -> bool {
-        self.departing.take().is_some()
-    }
-
     /// Begins another request.
     pub(super) fn begin(&mut self) {
         self.lines.clear();
