@@ -35,7 +35,7 @@ pub use self::{
     connector::{Handshakes, Tls},
     pace::Pace,
 };
-use crate::{peers::Protocol, work::Work};
+use crate::{origin::Beside, peers::Protocol, work::Work};
 
 /// How a proxy is loaded.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl Outcome {
 /// Clients that are connected to one proxy and stay so from run to run.
 #[derive(Debug)]
 pub struct Clients {
-    runtime: Runtime,
+    runtime: Rc<Runtime>,
     connector: Connector,
     request: Rc<Prepared>,
     active: Vec<Client>,
@@ -110,8 +110,20 @@ impl Clients {
     ///
     /// A connection or its first request failed.
     pub fn connect(load: &Load, address: SocketAddr) -> Result<Self> {
+        Self::connect_on(Rc::new(tokio::runtime::Builder::new_current_thread().enable_all().build()?), load, address)
+    }
+
+    /// The same from the thread of an origin.
+    ///
+    /// # Errors
+    ///
+    /// A connection or its first request failed.
+    pub fn beside(origin: &Beside, load: &Load, address: SocketAddr) -> Result<Self> {
+        Self::connect_on(origin.runtime.clone(), load, address)
+    }
+
+    fn connect_on(runtime: Rc<Runtime>, load: &Load, address: SocketAddr) -> Result<Self> {
         ensure!(load.connections > 0 && load.streams > 0, "a load without connections");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let connector = Connector::new(address, load)?;
         let request = Rc::new(Prepared::new(load));
         let (active, idle) = LocalSet::new().block_on(&runtime, async {
@@ -129,7 +141,7 @@ impl Clients {
     /// A request failed.
     pub fn run(&mut self, pace: Pace) -> Result<Outcome> {
         let (started, before) = (Instant::now(), self.connector.resumed());
-        let sending = send(mem::take(&mut self.active), &self.request, Slots::new(started, pace)?);
+        let sending = send(mem::take(&mut self.active), &self.request, Slots::new(started, pace));
         let (latency, clients) = LocalSet::new().block_on(&self.runtime, sending)?;
         self.active = clients;
         ensure!(!latency.is_empty(), "no request was answered");
@@ -185,7 +197,7 @@ async fn send_all(
     slots: Rc<Slots>,
     latency: Rc<RefCell<Histogram<u64>>>,
 ) -> Result<Client> {
-    while let Some(due) = slots.next().await? {
+    while let Some(due) = slots.next().await {
         client.send(&request).await?;
         latency.borrow_mut().saturating_record(u64::try_from(due.elapsed().as_nanos())?);
     }

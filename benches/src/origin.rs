@@ -1,4 +1,4 @@
-//! The origin behind the proxies, as cheap as it can be, in a process of its own.
+//! The origin behind the proxies, as cheap as it can be; in a process of its own, unless times are what counts.
 //!
 //! HTTP/1.1 without a library: it finds the ends of heads and bodies, and answers. HTTP/2 by hyper. A path that ends in
 //! `large` is answered with 1 MiB, everything else with 1 KiB; a gRPC call with its own message and a good status.
@@ -13,12 +13,13 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     process::{Child, Command, Stdio},
+    rc::Rc,
     sync::mpsc,
     thread,
 };
 
 use anyhow::{Context, Result, bail};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinSet};
 
 use crate::{peers::Protocol, process::spawn};
 
@@ -55,6 +56,30 @@ impl Drop for Origin {
         // An error here means that it is gone already.
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// An origin in the thread of its clients, which serves while they send: neither of them waits for the core that the other
+/// one has.
+#[derive(Debug)]
+pub struct Beside {
+    /// Where it listens.
+    pub address: SocketAddr,
+    pub(crate) runtime: Rc<Runtime>,
+}
+
+impl Beside {
+    /// Listens on a free address of loopback.
+    ///
+    /// # Errors
+    ///
+    /// There is no address.
+    pub fn new(protocol: Protocol) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(accept(listener, protocol));
+        Ok(Self { address, runtime: Rc::new(runtime) })
     }
 }
 

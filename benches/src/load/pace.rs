@@ -4,15 +4,10 @@
 
 use std::{
     cell::Cell,
-    num::NonZeroU64,
-    sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
-use rustix::thread::set_current_timer_slack;
-use tokio::sync::Semaphore;
+use tokio::{sync::Mutex, task::yield_now};
 
 /// When clients send their next requests, and the last.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,68 +29,57 @@ pub(super) enum Slots {
 }
 
 impl Slots {
-    pub(super) fn new(started: Instant, pace: Pace) -> Result<Self> {
-        Ok(match pace {
+    pub(super) fn new(started: Instant, pace: Pace) -> Self {
+        match pace {
             Pace::For(time) => Self::Until(started + time),
             Pace::Count(requests) => Self::Count(Cell::new(requests)),
-            Pace::Rate(per_second, time) => Self::Rate(Schedule::start(started, per_second, time)?),
-        })
+            Pace::Rate(per_second, time) => Self::Rate(Schedule::new(started, per_second, time)),
+        }
     }
 
     /// Since when the next request is due; `None` once there is none any more.
-    pub(super) async fn next(&self) -> Result<Option<Instant>> {
+    pub(super) async fn next(&self) -> Option<Instant> {
         match self {
-            Self::Until(end) => Ok(Some(Instant::now()).filter(|now| now < end)),
+            Self::Until(end) => Some(Instant::now()).filter(|now| now < end),
             Self::Count(left) => {
                 let next = left.get().checked_sub(1);
                 left.set(next.unwrap_or_default());
-                Ok(next.map(|_| Instant::now()))
+                next.map(|_| Instant::now())
             }
             Self::Rate(schedule) => schedule.next().await,
         }
     }
 }
 
-/// Requests at equal intervals. A thread sleeps from one to the next: tokio's clock counts milliseconds.
+/// Requests at equal intervals. Who waits for the next looks at the clock until it is due, and lets others go on in
+/// between: tokio's clock counts milliseconds, and a thread that sleeps is woken late.
 #[derive(Debug)]
 pub(super) struct Schedule {
     started: Instant,
     interval: Duration,
     total: usize,
     taken: Cell<usize>,
-    due: Arc<Semaphore>,
+    waiting: Mutex<()>,
 }
 
 impl Schedule {
-    fn start(started: Instant, per_second: f64, time: Duration) -> Result<Self> {
+    fn new(started: Instant, per_second: f64, time: Duration) -> Self {
         let interval = Duration::from_secs_f64(1.0 / per_second);
         let total = (time.as_secs_f64() * per_second) as usize;
-        let due = Arc::new(Semaphore::new(0));
-        let clock = due.clone();
-        thread::Builder::new().name("clock".into()).spawn(move || tick(started, interval, total, &clock))?;
-        Ok(Self { started, interval, total, taken: Cell::new(0), due })
+        Self { started, interval, total, taken: Cell::new(0), waiting: Mutex::default() }
     }
 
-    async fn next(&self) -> Result<Option<Instant>> {
+    async fn next(&self) -> Option<Instant> {
+        let _first = self.waiting.lock().await;
         let number = self.taken.get();
         if number == self.total {
-            return Ok(None);
+            return None;
         }
         self.taken.set(number + 1);
-        self.due.acquire().await?.forget();
-        Ok(Some(due(self.started, self.interval, number)))
-    }
-}
-
-fn due(started: Instant, interval: Duration, number: usize) -> Instant {
-    started + interval.mul_f64(number as f64)
-}
-
-fn tick(started: Instant, interval: Duration, total: usize, clock: &Semaphore) {
-    // The kernel wakes sleepers together, up to 50 microseconds late, unless it is asked not to.
-    set_current_timer_slack(NonZeroU64::new(1)).ok();
-    for number in 0..total {
-        thread::sleep(due(started, interval, number).saturating_duration_since(Instant::now()));
-        clock.add_permits(1);
+        let due = self.started + self.interval.mul_f64(number as f64);
+        while Instant::now() < due {
+            yield_now().await;
+        }
+        Some(due)
     }
 }

@@ -1,7 +1,7 @@
 //! What one proxied request costs: meshup beside other proxies, on this machine, in the same minutes.
 //!
 //! One origin, one load generator and one proxy at a time, all on loopback. The proxy has the first core for itself;
-//! origin and load share the second. The first figure is the CPU time of the proxy's processes divided by the requests
+//! origin and load share the second, and where times are what counts a thread. The first figure is the CPU time of the proxy's processes divided by the requests
 //! answered, so it does not depend on which core is the bottleneck; rates and times do. The proxies take turns for some
 //! rounds, so that a disturbance meets all of them.
 //!

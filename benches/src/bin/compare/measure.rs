@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Result, ensure};
 use meshup_benches::{
     load::{Clients, Handshakes, Load, Outcome, Pace},
-    origin::Origin,
+    origin::{Beside, Origin},
     peers::{Filters, Identity, Peer, Protocol, Setup},
     process::{Running, free_address, this_program},
     turns::WARM_UP,
@@ -51,28 +51,33 @@ impl Bench {
     /// One turn; `None` where the proxy cannot do that work by those means.
     pub(crate) fn measure(&self, peer: &Peer, scenario: &Scenario, filters: Filters) -> Result<Option<Sample>> {
         let folder = tempfile::tempdir()?;
+        let beside = scenario.half_load.then(|| Beside::new(scenario.up)).transpose()?;
+        let origin = beside.as_ref().map_or_else(|| self.origin(scenario.up), |origin| origin.address);
         let setup = Setup {
             down: scenario.down,
             up: scenario.up,
             tls: scenario.tls.map(|_| self.identity.clone()),
             filters,
-            ..Setup::plain(free_address()?, self.origin(scenario.up), folder.path())
+            ..Setup::plain(free_address()?, origin, folder.path())
         };
         let Some(proxy) = peer.start(&setup, PROXY_CORE)? else { return Ok(None) };
-        self.turn(&proxy, scenario).map(Some)
+        self.turn(&proxy, scenario, beside.as_ref()).map(Some)
     }
 
-    fn turn(&self, proxy: &Running, scenario: &Scenario) -> Result<Sample> {
+    /// With an origin `beside` the load, requests come at half the rate that the proxy can take.
+    fn turn(&self, proxy: &Running, scenario: &Scenario, beside: Option<&Beside>) -> Result<Sample> {
         let load = scenario.load(&self.certificate, self.connections);
-        let mut clients = Clients::connect(&load, proxy.address)?;
+        let mut clients = match beside {
+            Some(origin) => Clients::beside(origin, &load, proxy.address)?,
+            None => Clients::connect(&load, proxy.address)?,
+        };
         clients.run(Pace::For(WARM_UP))?;
-        let pace = if scenario.half_load { self.half_load(&mut clients)? } else { Pace::For(self.duration) };
+        let pace = if beside.is_some() { self.half_load(&mut clients)? } else { Pace::For(self.duration) };
         let before = proxy.cpu_time()?;
         let outcome = clients.run(pace)?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);
         ensure_handshakes(scenario, &outcome)?;
-        let added_millis =
-            scenario.half_load.then(|| self.added_millis(&load, scenario, pace, &outcome)).transpose()?;
+        let added_millis = beside.map(|origin| added_millis(origin, &load, pace, &outcome)).transpose()?;
         Ok(Sample {
             cpu_per_request: cpu.div_f64(outcome.requests() as f64),
             requests_per_second: outcome.per_second(),
@@ -87,13 +92,13 @@ impl Bench {
         let saturated = clients.run(Pace::For(self.duration))?;
         Ok(Pace::Rate(saturated.per_second() / 2.0, self.duration))
     }
+}
 
-    /// By how much 99 % of the requests are later than without a proxy, at the same pace and right after. Where the machine
-    /// was disturbed in between, it may be less than nothing.
-    fn added_millis(&self, load: &Load, scenario: &Scenario, pace: Pace, outcome: &Outcome) -> Result<f64> {
-        let direct = Clients::connect(load, self.origin(scenario.up))?.run(pace)?;
-        Ok(millis(percentile(outcome, 0.99)) - millis(percentile(&direct, 0.99)))
-    }
+/// By how much 99 % of the requests are later than without a proxy, at the same pace and right after. Where the machine was
+/// disturbed in between, it may be less than nothing.
+fn added_millis(origin: &Beside, load: &Load, pace: Pace, outcome: &Outcome) -> Result<f64> {
+    let direct = Clients::beside(origin, load, origin.address)?.run(pace)?;
+    Ok(millis(percentile(outcome, 0.99)) - millis(percentile(&direct, 0.99)))
 }
 
 /// The unit of tables.
