@@ -37,6 +37,9 @@ pub use self::{
 };
 use crate::{origin::Beside, peers::Protocol, work::Work};
 
+/// A part of the time of a load at a rate.
+const PART: Duration = Duration::from_millis(100);
+
 /// How a proxy is loaded.
 #[derive(Debug, Clone)]
 pub struct Load {
@@ -74,6 +77,8 @@ impl Load {
 pub struct Outcome {
     /// How long each request took, nanoseconds.
     pub latency: Histogram<u64>,
+    /// The same at a rate, by the part of the time in which they were due.
+    pub parts: Vec<Histogram<u64>>,
     /// How long all of it took.
     pub elapsed: Duration,
     /// Connections whose TLS session was resumed.
@@ -141,11 +146,12 @@ impl Clients {
     /// A request failed.
     pub fn run(&mut self, pace: Pace) -> Result<Outcome> {
         let (started, before) = (Instant::now(), self.connector.resumed());
-        let sending = send(mem::take(&mut self.active), &self.request, Slots::new(started, pace));
-        let (latency, clients) = LocalSet::new().block_on(&self.runtime, sending)?;
+        let slots = Slots::new(started, pace);
+        let sending = send(mem::take(&mut self.active), &self.request, slots, Latency::new(started, pace));
+        let (Latency { all: latency, parts, .. }, clients) = LocalSet::new().block_on(&self.runtime, sending)?;
         self.active = clients;
         ensure!(!latency.is_empty(), "no request was answered");
-        Ok(Outcome { latency, elapsed: started.elapsed(), resumed: self.connector.resumed() - before })
+        Ok(Outcome { latency, parts, elapsed: started.elapsed(), resumed: self.connector.resumed() - before })
     }
 
     /// Sends so many requests in rounds, one by each client: between two rounds nothing is under way, so that the same
@@ -177,8 +183,13 @@ async fn clients(connector: &Connector, request: &Prepared, connections: usize, 
 }
 
 /// Has every client send; how long their requests took, and the clients again.
-async fn send(clients: Vec<Client>, request: &Rc<Prepared>, slots: Slots) -> Result<(Histogram<u64>, Vec<Client>)> {
-    let (slots, latency) = (Rc::new(slots), Rc::new(RefCell::new(histogram())));
+async fn send(
+    clients: Vec<Client>,
+    request: &Rc<Prepared>,
+    slots: Slots,
+    latency: Latency,
+) -> Result<(Latency, Vec<Client>)> {
+    let (slots, latency) = (Rc::new(slots), Rc::new(RefCell::new(latency)));
     let mut sending = JoinSet::new();
     for client in clients {
         sending.spawn_local(send_all(client, request.clone(), slots.clone(), latency.clone()));
@@ -187,7 +198,8 @@ async fn send(clients: Vec<Client>, request: &Rc<Prepared>, slots: Slots) -> Res
     while let Some(ended) = sending.join_next().await {
         clients.push(ended??);
     }
-    Ok((latency.replace(histogram()), clients))
+    let latency = Rc::into_inner(latency).context("a client that still sends")?;
+    Ok((latency.into_inner(), clients))
 }
 
 /// One request after another, until none is due any more.
@@ -195,13 +207,40 @@ async fn send_all(
     mut client: Client,
     request: Rc<Prepared>,
     slots: Rc<Slots>,
-    latency: Rc<RefCell<Histogram<u64>>>,
+    latency: Rc<RefCell<Latency>>,
 ) -> Result<Client> {
     while let Some(due) = slots.next().await {
         client.send(&request).await?;
-        latency.borrow_mut().saturating_record(u64::try_from(due.elapsed().as_nanos())?);
+        latency.borrow_mut().record(due);
     }
     Ok(client)
+}
+
+/// How long requests took.
+struct Latency {
+    started: Instant,
+    all: Histogram<u64>,
+    parts: Vec<Histogram<u64>>,
+}
+
+impl Latency {
+    fn new(started: Instant, pace: Pace) -> Self {
+        let parts = match pace {
+            Pace::Rate(_, time) => time.div_duration_f64(PART).ceil() as usize,
+            Pace::For(_) | Pace::Count(_) => 0,
+        };
+        Self { started, all: histogram(), parts: vec![histogram(); parts] }
+    }
+
+    /// A request that was due then is answered now.
+    fn record(&mut self, due: Instant) {
+        let nanos = due.elapsed().as_nanos() as u64;
+        self.all.saturating_record(nanos);
+        let part = due.duration_since(self.started).div_duration_f64(PART) as usize;
+        if let Some(part) = self.parts.get_mut(part) {
+            part.saturating_record(nanos);
+        }
+    }
 }
 
 /// Of nanoseconds up to a minute, to three digits.

@@ -158,7 +158,8 @@ fn row_name(peer: &Peer, filters: Filters) -> String {
 const LEGEND: &str =
     "Medians over the rounds; `x nginx` is that of the rounds' own ratios. `p99 added` (ms) is the difference to the
 same requests without a proxy, right after and at the same rate; what filters add is a row's less that of the same proxy
-without filters. There the times are those of the median tenth of a second.";
+without filters. There p50 and p99 are those of the median tenth of a second,
+and p99.9 is of all requests.";
 
 fn report(tables: &[Table], notes: &[String], output: &Path) -> Result<()> {
     let tables_as_text: String = tables.iter().map(Table::to_string).collect();

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, ensure};
+use hdrhistogram::Histogram;
 use meshup_benches::{
     load::{Clients, Handshakes, Load, Outcome, Pace},
     origin::{Beside, Origin},
@@ -73,68 +74,45 @@ impl Bench {
             None => Clients::connect(&load, proxy.address)?,
         };
         clients.run(Pace::For(WARM_UP))?;
-        let paces = match beside {
-            Some(_) => self.half_load(&mut clients)?,
-            None => vec![Pace::For(self.duration)],
-        };
+        let pace = if beside.is_some() { self.half_load(&mut clients)? } else { Pace::For(self.duration) };
         let before = proxy.cpu_time()?;
-        let measured = Measured::run(&mut clients, &paces)?;
+        let outcome = clients.run(pace)?;
         let cpu = proxy.cpu_time()?.saturating_sub(before);
-        ensure_handshakes(scenario, &measured)?;
-        let added_millis = beside.map(|origin| added_millis(origin, &load, &paces, &measured)).transpose()?;
+        ensure_handshakes(scenario, &outcome)?;
+        let added_millis = beside.map(|origin| added_millis(origin, &load, pace, &outcome)).transpose()?;
         Ok(Sample {
-            cpu_per_request: cpu.div_f64(measured.requests() as f64),
-            requests_per_second: measured.per_second(),
-            latency: [0.5, 0.99, 0.999].map(|share| measured.percentile(share)),
+            cpu_per_request: cpu.div_f64(outcome.requests() as f64),
+            requests_per_second: outcome.per_second(),
+            latency: [quiet(&outcome, 0.5), quiet(&outcome, 0.99), percentile(&outcome.latency, 0.999)],
             added_millis,
             resident_bytes: proxy.resident_bytes()?,
         })
     }
 
-    /// Half of what it takes at most, which is measured first; in parts.
-    fn half_load(&self, clients: &mut Clients) -> Result<Vec<Pace>> {
+    /// Half of what it takes at most, which is measured first.
+    fn half_load(&self, clients: &mut Clients) -> Result<Pace> {
         let saturated = clients.run(Pace::For(self.duration))?;
-        let parts = self.duration.div_duration_f64(PART).ceil() as usize;
-        Ok(vec![Pace::Rate(saturated.per_second() / 2.0, PART); parts])
+        Ok(Pace::Rate(saturated.per_second() / 2.0, self.duration))
     }
 }
 
-/// A virtual machine loses a core for milliseconds now and then, for more than one request in a hundred. What takes it from
-/// fewer than half of these parts does not show in the times.
-const PART: Duration = Duration::from_millis(100);
-
-/// What came of one or more runs.
-struct Measured(Vec<Outcome>);
-
-impl Measured {
-    fn run(clients: &mut Clients, paces: &[Pace]) -> Result<Self> {
-        paces.iter().map(|pace| clients.run(*pace)).collect::<Result<_>>().map(Self)
-    }
-
-    fn requests(&self) -> u64 {
-        self.0.iter().map(Outcome::requests).sum()
-    }
-
-    fn per_second(&self) -> f64 {
-        self.requests() as f64 / self.0.iter().map(|outcome| outcome.elapsed.as_secs_f64()).sum::<f64>()
-    }
-
-    fn resumed(&self) -> u64 {
-        self.0.iter().map(|outcome| outcome.resumed).sum()
-    }
-
-    /// How long that share of the requests took at most, in the median run.
-    fn percentile(&self, share: f64) -> Duration {
-        let each = self.0.iter().map(|outcome| outcome.latency.value_at_quantile(share) as f64);
-        Duration::from_nanos(median(each).unwrap_or_default() as u64)
-    }
-}
-
-/// By how much 99 % of the requests are later than without a proxy, at the same paces and right after. Where the machine was
+/// By how much 99 % of the requests are later than without a proxy, at the same pace and right after. Where the machine was
 /// disturbed in between, it may be less than nothing.
-fn added_millis(origin: &Beside, load: &Load, paces: &[Pace], measured: &Measured) -> Result<f64> {
-    let direct = Measured::run(&mut Clients::beside(origin, load, origin.address)?, paces)?;
-    Ok(millis(measured.percentile(0.99)) - millis(direct.percentile(0.99)))
+fn added_millis(origin: &Beside, load: &Load, pace: Pace, outcome: &Outcome) -> Result<f64> {
+    let direct = Clients::beside(origin, load, origin.address)?.run(pace)?;
+    Ok(millis(quiet(outcome, 0.99)) - millis(quiet(&direct, 0.99)))
+}
+
+/// How long that share of the requests took at most; at a rate, in the median part of the time. A virtual machine loses a core
+/// for milliseconds now and then, for more than one request in a hundred. What takes it from fewer than half of the parts,
+/// and a proxy that stops so seldom, shows only in what is taken of all.
+fn quiet(outcome: &Outcome, share: f64) -> Duration {
+    let parts = outcome.parts.iter().map(|part| percentile(part, share).as_secs_f64());
+    median(parts).map_or_else(|| percentile(&outcome.latency, share), Duration::from_secs_f64)
+}
+
+fn percentile(latency: &Histogram<u64>, share: f64) -> Duration {
+    Duration::from_nanos(latency.value_at_quantile(share))
 }
 
 /// The unit of tables.
@@ -143,8 +121,8 @@ pub(crate) fn millis(time: Duration) -> f64 {
 }
 
 /// A proxy that resumes when it shall not, or the other way round, does other work than the rest.
-fn ensure_handshakes(scenario: &Scenario, measured: &Measured) -> Result<()> {
-    let share = measured.resumed() as f64 / measured.requests() as f64;
+fn ensure_handshakes(scenario: &Scenario, outcome: &Outcome) -> Result<()> {
+    let share = outcome.resumed as f64 / outcome.requests() as f64;
     match scenario.tls {
         Some(Handshakes::Resumed) => ensure!(share > 0.9, "only {:.0} % of the sessions were resumed", share * 100.0),
         Some(Handshakes::Full) => ensure!(share == 0.0, "{:.0} % of the sessions were resumed", share * 100.0),
