@@ -1,9 +1,9 @@
 //! What one proxied request costs: meshup beside other proxies, on this machine, in the same minutes.
 //!
 //! One origin, one load generator and one proxy at a time, all on loopback. The proxy has the first core for itself;
-//! origin and load share the second, and where times are what counts a thread. The first figure is the CPU time of the proxy's processes divided by the requests
-//! answered, so it does not depend on which core is the bottleneck; rates and times do. The proxies take turns for some
-//! rounds, so that a disturbance meets all of them.
+//! origin and load share the second, and where times are what counts, a thread. The first figure is the CPU time of the
+//! proxy's processes divided by the requests answered, so it does not depend on which core is the bottleneck; rates and
+//! times do. The proxies take turns for some rounds, so that a disturbance meets all of them.
 //!
 //! It is no test: nothing fails when a figure is bad, only when there is none of meshup.
 //!
@@ -158,8 +158,7 @@ fn row_name(peer: &Peer, filters: Filters) -> String {
 const LEGEND: &str =
     "Medians over the rounds; `x nginx` is that of the rounds' own ratios. `p99 added` (ms) is the difference to the
 same requests without a proxy, right after and at the same rate; what filters add is a row's less that of the same proxy
-without filters. There p50 and p99 are those of the median tenth of a second,
-and p99.9 is of all requests.";
+without filters. There p50 and p99 are those of the median tenth of a second, and p99.9 is of all requests.";
 
 fn report(tables: &[Table], notes: &[String], output: &Path) -> Result<()> {
     let tables_as_text: String = tables.iter().map(Table::to_string).collect();

@@ -107,7 +107,7 @@ fn skip(read: &mut Bytes, count: usize) {
 impl Chunks {
     fn decode(&mut self, read: &mut Bytes) -> Result<Decoded, Malformed> {
         self.pass(read)?;
-        match &mut self.at {
+        match self.at {
             At::Chunk(_) => Ok(match self.piece(read) {
                 Some(piece) if piece.len() < SHORT && self.is_at_short() => Decoded::Data(self.joined(&piece, read)),
                 Some(piece) => Decoded::Data(piece),

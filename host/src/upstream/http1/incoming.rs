@@ -125,6 +125,6 @@ impl Incoming {
 
     /// The connection, after its endpoint switched protocols.
     pub(crate) fn into_upgraded(mut self) -> Option<Line> {
-        Rc::try_unwrap(self.connection.take()?.line).ok()
+        Rc::into_inner(self.connection.take()?.line)
     }
 }

@@ -113,7 +113,7 @@ impl Wire {
         Poll::Ready(Ok(more.len()))
     }
 
-    /// At most one large block per turn: it is sent on while the core has it in its caches.
+    /// One large block, then a pause in which it is sent on while the core has it in its caches.
     fn poll_read_bulk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if std::mem::take(&mut self.bulk) {
             cx.waker().wake_by_ref();
